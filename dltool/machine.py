@@ -1,0 +1,409 @@
+"""What is so on one machine: frozen facts, one dataclass per subject, JSON in and out.
+
+A fact that could not be read is `None` and its reason stands in `Machine.gaps` under the fact's path (`"gpus.0.power_limit_w"`).
+Units are in the names; sizes are bytes. Nothing here judges.
+
+Each text says by its type how it may leave the machine (see `redact`): what is not declared is not shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from dltool.errors import UsageError
+
+SCHEMA = "dltool/machine/1"
+MAX_SNAPSHOT_BYTES = 32 * 2**20
+"""A snapshot of a large node has some 100 kB; what is far above that is some other file."""
+
+
+class Share(Enum):
+    """How a text fact may leave the machine."""
+
+    TEXT = "as it is, with home directories, user, host name and device UUIDs replaced"
+    HASHED = "as a keyed hash: equal facts stay equal, the value is not told"
+
+
+Text = Annotated[str, Share.TEXT]
+Hashed = Annotated[str, Share.HASHED]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NvLink:
+    """One NVLink of a GPU."""
+
+    link: int
+    active: bool | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EccErrors:
+    """Memory errors that ECC counted: since the last driver load (volatile) and in the board's life (aggregate)."""
+
+    corrected_volatile: int | None = None
+    uncorrected_volatile: int | None = None
+    corrected_aggregate: int | None = None
+    uncorrected_aggregate: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemappedRows:
+    """Rows of device memory that were replaced by spare ones (Ampere and later)."""
+
+    corrected: int
+    uncorrected: int
+    pending: bool
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuProcess:
+    """A process with a context on the GPU, as NVML sees it."""
+
+    pid: int
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One GPU as the driver reports it through NVML. Clocks, power, link and temperature are of the moment of reading."""
+
+    index: int
+    name: Text | None = None
+    uuid: Hashed | None = None
+    serial: Hashed | None = None
+    pci_bus_id: Text | None = None
+    pci_device_id: Text | None = None
+    """vendor:device in lower-case hex, "10de:2330"."""
+    pci_subsystem_id: Text | None = None
+    compute_capability: Text | None = None
+    cuda_cores: int | None = None
+    vbios: Text | None = None
+    memory_total_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    memory_bus_bits: int | None = None
+    bar1_total_bytes: int | None = None
+    pcie_generation: int | None = None
+    pcie_generation_max: int | None = None
+    pcie_width: int | None = None
+    pcie_width_max: int | None = None
+    sm_mhz: int | None = None
+    sm_mhz_max: int | None = None
+    memory_mhz: int | None = None
+    memory_mhz_max: int | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    power_limit_default_w: float | None = None
+    temperature_c: int | None = None
+    temperature_slowdown_c: int | None = None
+    throttle_reasons: tuple[Text, ...] | None = None
+    """NVML's clock event reasons, lower case: "gpu_idle", "sw_power_cap", "hw_thermal_slowdown"."""
+    performance_state: int | None = None
+    utilization_percent: int | None = None
+    ecc_enabled: bool | None = None
+    ecc_errors: EccErrors | None = None
+    retired_pages_pending: bool | None = None
+    remapped_rows: RemappedRows | None = None
+    mig_enabled: bool | None = None
+    mig_instances: int | None = None
+    persistence_mode: bool | None = None
+    compute_mode: Text | None = None
+    """"default", "exclusive_thread", "prohibited" or "exclusive_process"."""
+    gsp_firmware: Text | None = None
+    fabric_state: Text | None = None
+    """"not_supported", "not_started", "in_progress" or "completed"; GPUs behind an NVSwitch need "completed"."""
+    nvlinks: tuple[NvLink, ...] | None = None
+    processes: tuple[GpuProcess, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceNode:
+    """A file under /dev that the driver's user-space half opens."""
+
+    path: Text
+    accessible: bool
+    """Whether the user who ran the probe may read and write it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """The NVIDIA driver: its kernel half and its user-space half, which must be of one version."""
+
+    version: Text | None = None
+    """As NVML reports it."""
+    cuda_version: Text | None = None
+    """The newest CUDA that this driver implements, "12.4"."""
+    nvml_library: Text | None = None
+    """The file that was loaded as libnvidia-ml."""
+    nvml_library_version: Text | None = None
+    nvml_error: Text | None = None
+    """NVML's own name of the failure when it could not start: "NVML_ERROR_LIB_RM_VERSION_MISMATCH"; "timeout" when it hung."""
+    kernel_module_version: Text | None = None
+    kernel_module_open: bool | None = None
+    modules: tuple[Text, ...] | None = None
+    """Loaded kernel modules that matter: nvidia, nvidia_uvm, nvidia_drm, nvidia_modeset, nouveau, nova_core."""
+    device_nodes: tuple[DeviceNode, ...] = ()
+    libcuda: Text | None = None
+    """The file that the loader finds as libcuda.so.1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PciDevice:
+    """An NVIDIA display controller on the PCI bus, seen without any driver."""
+
+    bus_id: Text
+    device_id: Text
+    """vendor:device in lower-case hex."""
+    class_code: Text
+    kernel_driver: Text | None = None
+    numa_node: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cpu:
+    """The processors as the kernel shows them, and what this process may use of them."""
+
+    model: Text | None = None
+    vendor: Text | None = None
+    family: int | None = None
+    model_number: int | None = None
+    architecture: Text | None = None
+    sockets: int | None = None
+    cores: int | None = None
+    threads: int | None = None
+    simd: tuple[Text, ...] = ()
+    """The vector and matrix extensions among the CPU flags: "avx2", "avx512f", "amx_tile", "asimd"."""
+    l2_bytes: int | None = None
+    l3_bytes: int | None = None
+    """Caches of the whole machine, not of one core."""
+    numa_nodes: int | None = None
+    usable_threads: int | None = None
+    """Logical CPUs in this process's affinity mask."""
+    quota_cpus: float | None = None
+    """CPU time per wall time that the control group grants; None is no limit."""
+    mhz_max: float | None = None
+    mhz_measured: float | None = None
+    """Timed here on all usable cores at once by a chain of dependent additions, one per cycle."""
+    load_1min: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Main memory, swap and shared memory."""
+
+    total_bytes: int | None = None
+    available_bytes: int | None = None
+    cgroup_limit_bytes: int | None = None
+    swap_total_bytes: int | None = None
+    shm_total_bytes: int | None = None
+    shm_free_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Resource limits of this process; None is unlimited when the fact has no gap."""
+
+    open_files_soft: int | None = None
+    open_files_hard: int | None = None
+    locked_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """Room on the file system that holds a directory."""
+
+    purpose: Text
+    path: Text
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Os:
+    """The operating system and what it runs inside."""
+
+    system: Text | None = None
+    distribution: Text | None = None
+    kernel: Text | None = None
+    glibc: Text | None = None
+    hostname: Hashed | None = None
+    container: Text | None = None
+    """"docker", "podman", "kubernetes", "lxc", "apptainer" ...; None outside a container."""
+    wsl: bool = False
+    tegra: Text | None = None
+    """The board of an NVIDIA Jetson or DRIVE, whose GPU is not on the PCI bus."""
+    hypervisor: Text | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """An installed Python distribution that matters for deep learning."""
+
+    name: Text
+    """Normalised: lower case, dashes."""
+    version: Text
+    location: Text
+    installer: Text | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchBuild:
+    """The installed PyTorch, read from its files without importing it."""
+
+    version: Text
+    location: Text
+    cuda: Text | None = None
+    """The CUDA it was built with; None is a build without CUDA."""
+    hip: Text | None = None
+    cudnn: Text | None = None
+    debug: bool | None = None
+    git_version: Text | None = None
+    import_broken: Text | None = None
+    """What is missing on disk if the package cannot even be imported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PythonEnv:
+    """One Python interpreter and the distributions in it."""
+
+    executable: Text
+    version: Text
+    implementation: Text | None = None
+    prefix: Text | None = None
+    kind: Text | None = None
+    """"venv", "conda" or "system"."""
+    distributions: tuple[Distribution, ...] = ()
+    torch: TorchBuild | None = None
+
+    def distribution(self, name: str) -> Distribution | None:
+        """The first distribution of this name on the import path."""
+        return next((found for found in self.distributions if found.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolkit:
+    """A CUDA toolkit on disk."""
+
+    path: Text
+    version: Text | None = None
+    found_by: tuple[Text, ...] = ()
+    """Why it was found: "CUDA_HOME", "PATH", "/usr/local"."""
+    has_nvcc: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Library:
+    """A copy of a CUDA library that the dynamic loader could pick."""
+
+    soname: Text
+    path: Text
+    version: Text | None = None
+    """As far as the real file's name tells, "9.1.0"."""
+    source: Text
+    """"LD_LIBRARY_PATH" or "wheel"."""
+    package: Text | None = None
+    """The distribution that brings it, with version, when it comes from a wheel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Everything that is known of one machine."""
+
+    schema: Text = SCHEMA
+    created: Text | None = None
+    dltool: Text | None = None
+    os: Os = Os()
+    cpu: Cpu = Cpu()
+    memory: Memory = Memory()
+    limits: Limits = Limits()
+    disks: tuple[Disk, ...] = ()
+    driver: Driver = Driver()
+    gpus: tuple[Gpu, ...] = ()
+    pci: tuple[PciDevice, ...] | None = None
+    python: PythonEnv | None = None
+    toolkits: tuple[Toolkit, ...] = ()
+    libraries: tuple[Library, ...] = ()
+    environment: Mapping[str, Text] = field(default_factory=dict)
+    gaps: Mapping[str, Text] = field(default_factory=dict)
+
+    def why_missing(self, fact: str) -> str:
+        """Why `fact` is unknown: its own gap, or that of what contains it, or that nothing was recorded."""
+        parts = fact.split(".")
+        for length in range(len(parts), 0, -1):
+            reason = self.gaps.get(".".join(parts[:length]))
+            if reason is not None:
+                return reason
+        return "not recorded"
+
+    def to_json(self) -> bytes:
+        """The snapshot as indented JSON, with a final newline."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+def from_json(data: bytes, *, source: str) -> Machine:
+    """The machine that a snapshot (or a report, which holds one) describes.
+
+    Raises:
+        UsageError: not JSON, another schema, or a fact of the wrong type; says where.
+    """
+    try:
+        document = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{source} is not JSON: {error}", remedy="Write a new one: dltool snapshot -o FILE") from None
+    except RecursionError:
+        raise UsageError(f"{source} is nested too deep to be a snapshot", remedy="Write a new one: dltool snapshot -o FILE") from None
+    return from_builtins(document, source=source)
+
+
+def from_builtins(document: object, *, source: str) -> Machine:
+    """The machine in already parsed JSON; see `from_json`."""
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if isinstance(document, dict) and isinstance(schema, str) and schema.startswith("dltool/report/"):
+        document = document.get("machine")
+        schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SCHEMA:
+        found = f"its schema is {schema!r}" if schema else "it has no schema"
+        raise UsageError(
+            f"{source} is not a machine snapshot: {found}",
+            remedy=f"This dltool reads {SCHEMA!r}; write one with: dltool snapshot -o FILE",
+        )
+    try:
+        return msgspec.convert(document, Machine)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{source} is damaged: {error}", remedy="Write a new one: dltool snapshot -o FILE") from None
+
+
+def load(path: Path) -> Machine:
+    """The machine in the snapshot file `path` (`-` is standard input)."""
+    return from_json(read_bounded(path), source=str(path))
+
+
+def read_bounded(path: Path) -> bytes:
+    """The bytes of a JSON file that somebody named, refused when it cannot be one.
+
+    Raises:
+        UsageError: missing, unreadable, a directory, or larger than `MAX_SNAPSHOT_BYTES`.
+    """
+    import sys
+
+    try:
+        if str(path) == "-":
+            data = sys.stdin.buffer.read(MAX_SNAPSHOT_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                data = file.read(MAX_SNAPSHOT_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}", remedy="Name a file written by dltool.") from None
+    if len(data) > MAX_SNAPSHOT_BYTES:
+        raise UsageError(
+            f"{path} is larger than {MAX_SNAPSHOT_BYTES // 2**20} MiB",
+            remedy="A snapshot has some 100 kB; this is another kind of file.",
+        )
+    return data

@@ -1,0 +1,274 @@
+"""The machine round the GPUs: processors, memory, limits, disks, operating system, and what it runs inside."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dltool.machine import Cpu, Disk, Limits, Memory, Os
+
+_SIMD = frozenset(
+    "sse4_2 avx avx2 fma f16c avx_vnni avx512f avx512bw avx512vl avx512_vnni avx512_bf16 avx512_fp16 "
+    "amx_tile amx_bf16 amx_int8 amx_fp16 asimd asimdhp asimddp bf16 i8mm sve sve2".split()
+)
+_NO_LIMIT = 2**60
+"""Control groups of version 1 write a huge number of pages for "no limit"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Facts about the host and the reasons for those that are missing."""
+
+    os: Os
+    cpu: Cpu
+    memory: Memory
+    limits: Limits
+    disks: tuple[Disk, ...]
+    gaps: dict[str, str] = field(default_factory=dict)
+
+
+def read(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> Reading:
+    """Read the host; files of the kernel below `root`."""
+    gaps: dict[str, str] = {}
+    return Reading(
+        os=_os(root, environment),
+        cpu=_cpu(root, gaps),
+        memory=_memory(root, gaps),
+        limits=_limits(gaps),
+        disks=_disks(gaps),
+        gaps=gaps,
+    )
+
+
+def _os(root: Path, environment: Mapping[str, str]) -> Os:
+    kernel = platform.release()
+    version = _text(root / "proc/version").lower()
+    return Os(
+        system=platform.system(),
+        distribution=_distribution(),
+        kernel=kernel,
+        glibc=_glibc(),
+        hostname=platform.node() or None,
+        container=_container(root, environment),
+        wsl="microsoft" in version and ("wsl" in version or (root / "dev/dxg").exists()),
+        tegra=_tegra(root),
+        hypervisor=_hypervisor(root),
+    )
+
+
+def _distribution() -> str | None:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME")
+    except OSError:
+        return platform.platform() or None
+
+
+def _glibc() -> str | None:
+    try:
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    except (AttributeError, ValueError, OSError):  # not a glibc system
+        return None
+    return version if name == "glibc" else None
+
+
+def _container(root: Path, environment: Mapping[str, str]) -> str | None:
+    if environment.get("KUBERNETES_SERVICE_HOST"):
+        return "kubernetes"
+    if environment.get("APPTAINER_CONTAINER") or environment.get("SINGULARITY_CONTAINER"):
+        return "apptainer"
+    if (root / ".dockerenv").exists():
+        return "docker"
+    if (root / "run/.containerenv").exists():
+        return "podman"
+    if environment.get("container"):
+        return environment["container"]
+    found = re.search(r"docker|kubepods|containerd|libpod|lxc", _text(root / "proc/1/cgroup"))
+    return found[0] if found else None
+
+
+def _tegra(root: Path) -> str | None:
+    if "nvidia,tegra" not in _text(root / "proc/device-tree/compatible"):
+        return None
+    return _text(root / "proc/device-tree/model").strip("\0 \n") or "Tegra"
+
+
+def _hypervisor(root: Path) -> str | None:
+    if "hypervisor" not in _cpuinfo(root).get("flags", "").split():
+        return None
+    dmi = root / "sys/class/dmi/id"
+    words = [_text(dmi / name).strip() for name in ("sys_vendor", "product_name")]
+    return " ".join(filter(None, words)) or "unnamed"
+
+
+def _cpu(root: Path, gaps: dict[str, str]) -> Cpu:
+    import psutil
+
+    info = _cpuinfo(root)
+    flags = (info.get("flags") or info.get("Features") or "").split()
+    quota, quota_gap = _cpu_quota(root)
+    if quota_gap:
+        gaps["cpu.quota_cpus"] = quota_gap
+    cores = psutil.cpu_count(logical=False)
+    if cores is None:
+        gaps["cpu.cores"] = "the kernel does not show which threads share a core"
+    return Cpu(
+        model=info.get("model name") or platform.processor() or None,
+        vendor=info.get("vendor_id") or info.get("CPU implementer"),
+        family=_integer(info.get("cpu family") or info.get("CPU architecture")),
+        model_number=_integer(info.get("model") or info.get("CPU part")),
+        architecture=platform.machine(),
+        sockets=_sockets(root),
+        cores=cores,
+        threads=psutil.cpu_count(),
+        simd=tuple(sorted(_SIMD.intersection(flags))),
+        l2_bytes=_cache_bytes(root, "2"),
+        l3_bytes=_cache_bytes(root, "3"),
+        numa_nodes=len(list((root / "sys/devices/system/node").glob("node[0-9]*"))) or None,
+        usable_threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        quota_cpus=quota,
+        mhz_max=_max_mhz(root, info),
+        load_1min=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    )
+
+
+def _cpuinfo(root: Path) -> dict[str, str]:
+    """The first processor's block of /proc/cpuinfo."""
+    block = _text(root / "proc/cpuinfo").split("\n\n", 1)[0]
+    pairs = (line.partition(":") for line in block.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _sockets(root: Path) -> int | None:
+    found = {_text(path).strip() for path in (root / "sys/devices/system/cpu").glob("cpu[0-9]*/topology/physical_package_id")}
+    return len(found - {""}) or None
+
+
+def _max_mhz(root: Path, info: Mapping[str, str]) -> float | None:
+    """The kernel's limit for the first processor; in a virtual machine, the clock that it was told."""
+    khz = _text(root / "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq").strip()
+    if khz.isdigit():
+        return int(khz) / 1000
+    try:
+        return float(info["cpu MHz"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _cache_bytes(root: Path, level: str) -> int | None:
+    """All caches of one level: each once, however many processors share it."""
+    seen: dict[tuple[str, str], int] = {}
+    for index in (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cache/index*"):
+        size = re.fullmatch(r"(\d+)K", _text(index / "size").strip())
+        if _text(index / "level").strip() == level and size:
+            seen[_text(index / "type").strip(), _text(index / "shared_cpu_list").strip()] = int(size[1]) * 1024
+    return sum(seen.values()) or None
+
+
+def _memory(root: Path, gaps: dict[str, str]) -> Memory:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    try:
+        shm = os.statvfs(root / "dev/shm")
+        shm_total, shm_free = shm.f_frsize * shm.f_blocks, shm.f_frsize * shm.f_bavail
+    except (OSError, AttributeError) as error:
+        gaps["memory.shm_total_bytes"] = f"/dev/shm: {error}"
+        shm_total = shm_free = None
+    return Memory(
+        total_bytes=memory.total,
+        available_bytes=memory.available,
+        cgroup_limit_bytes=_cgroup_memory(root),
+        swap_total_bytes=psutil.swap_memory().total,
+        shm_total_bytes=shm_total,
+        shm_free_bytes=shm_free,
+    )
+
+
+def _cgroups(root: Path, controller: str) -> Iterator[Path]:
+    """The directories of this process's control group and of all its parents, of version 2 then 1."""
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2) if line.count(":") >= 2 else ("", "-", "")
+        if controllers == "":
+            base = root / "sys/fs/cgroup"
+        elif controller in controllers.split(","):
+            base = root / "sys/fs/cgroup" / controller
+        else:
+            continue
+        # Inside a container the path may be the host's and not exist here: then the mount itself is ours.
+        group = base / path.strip("/")
+        while True:
+            yield group
+            if group == base or base not in group.parents:
+                break
+            group = group.parent
+
+
+def _cpu_quota(root: Path) -> tuple[float | None, str | None]:
+    quotas = []
+    for group in _cgroups(root, "cpu"):
+        limit, _, period = _text(group / "cpu.max").strip().partition(" ")
+        limit = limit or _text(group / "cpu.cfs_quota_us").strip()
+        period = period or _text(group / "cpu.cfs_period_us").strip()
+        if limit.isdigit() and period.isdigit() and int(period) > 0:
+            quotas.append(int(limit) / int(period))
+    if not quotas and not _text(root / "proc/self/cgroup"):
+        return None, "/proc/self/cgroup cannot be read"
+    return min(quotas, default=None), None
+
+
+def _cgroup_memory(root: Path) -> int | None:
+    limits = []
+    for group in _cgroups(root, "memory"):
+        limit = _text(group / "memory.max").strip() or _text(group / "memory.limit_in_bytes").strip()
+        if limit.isdigit() and int(limit) < _NO_LIMIT:
+            limits.append(int(limit))
+    return min(limits, default=None)
+
+
+def _limits(gaps: dict[str, str]) -> Limits:
+    try:
+        import resource
+    except ImportError:
+        gaps["limits"] = "this system has no resource limits"
+        return Limits()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    locked, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+
+    def known(limit: int) -> int | None:
+        return None if limit == resource.RLIM_INFINITY else limit
+
+    return Limits(open_files_soft=known(soft), open_files_hard=known(hard), locked_memory_bytes=known(locked))
+
+
+def _disks(gaps: dict[str, str]) -> tuple[Disk, ...]:
+    places = {"home": Path.home(), "working directory": Path(), "temporary files": Path(tempfile.gettempdir())}
+    disks = []
+    for purpose, path in places.items():
+        try:
+            usage = shutil.disk_usage(path)
+        except OSError as error:
+            gaps[f"disks.{purpose}"] = str(error)
+        else:
+            disks.append(Disk(purpose=purpose, path=str(path.absolute()), total_bytes=usage.total, free_bytes=usage.free))
+    return tuple(disks)
+
+
+def _integer(text: str | None) -> int | None:
+    try:
+        return int(text, 0) if text else None
+    except ValueError:
+        return None
+
+
+def _text(path: Path) -> str:
+    """A file of the kernel, empty where it is not there: most are optional."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,231 @@
+"""One Python environment, read from its files: no package of it is imported, so a broken one can be examined.
+
+Which environment: the one asked for, else the activated one, else that which runs dltool. Someone who installed dltool with pipx
+wants to know about the project's environment, not about pipx's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dltool.errors import UsageError
+from dltool.machine import Distribution, Library, PythonEnv, TorchBuild
+from dltool.probe import child
+
+_RELEVANT = re.compile(
+    r"(torch.*|pytorch.*|triton.*|nvidia-.*|numpy|cuda-.*|cudatoolkit|cudnn|nccl|libtorch|tensorflow.*|tensorrt.*|jax.*|"
+    r"onnxruntime.*|cupy.*|flash-attn.*|xformers|bitsandbytes|deepspeed|vllm|transformer-engine.*|apex|mkl|libblas|openblas)"
+)
+_LIBRARY = re.compile(r"(lib(?:cudart|cudnn|cublas|cublasLt|nvJitLink|cusparse|cusolver|cufft|curand|nccl|nvrtc|cusparseLt)\.so\.\d+)$")
+_ASK_PATH = (
+    "import json, platform, sys; print(json.dumps([sys.executable, platform.python_version(), "
+    "platform.python_implementation(), sys.prefix, sys.base_prefix, sys.path]))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An environment, the CUDA libraries that its wheels bring, and the reasons for what is missing."""
+
+    python: PythonEnv | None
+    libraries: tuple[Library, ...] = ()
+    gaps: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Interpreter:
+    executable: str
+    version: str
+    implementation: str
+    prefix: str
+    base_prefix: str
+    path: list[str]
+
+
+def read(executable: str | None = None, *, timeout_s: float = 5.0, environment: Mapping[str, str] = os.environ) -> Reading:
+    """Read the environment of `executable`, by default of the activated one.
+
+    Raises:
+        UsageError: `executable` was asked for and is no Python.
+    """
+    chosen = executable or _activated(environment)
+    if chosen is None:
+        interpreter = _Interpreter(
+            sys.executable, platform.python_version(), platform.python_implementation(), sys.prefix, sys.base_prefix, sys.path
+        )
+    else:
+        found = _ask(chosen, timeout_s)
+        if isinstance(found, str):
+            if executable:
+                raise UsageError(f"{executable} is not a Python that runs: {found}", remedy="Name one: --python ~/venv/bin/python")
+            return Reading(None, gaps={"python": f"the activated {chosen}: {found}"})
+        interpreter = found
+    distributions = tuple(_distributions(interpreter))
+    gaps: dict[str, str] = {}
+    torch = _torch(interpreter, distributions, gaps)
+    python = PythonEnv(
+        executable=interpreter.executable,
+        version=interpreter.version,
+        implementation=interpreter.implementation,
+        prefix=interpreter.prefix,
+        kind=_kind(interpreter),
+        distributions=distributions,
+        torch=torch,
+    )
+    return Reading(python, tuple(_wheel_libraries(interpreter, distributions)), gaps)
+
+
+def _activated(environment: Mapping[str, str]) -> str | None:
+    """The interpreter of an activated environment that is not the one running now."""
+    for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
+        prefix = environment.get(variable)
+        if not prefix or _same(prefix, sys.prefix):
+            continue
+        for name in ("bin/python", "python.exe", "Scripts/python.exe"):
+            if (Path(prefix) / name).exists():
+                return str(Path(prefix) / name)
+    return None
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _ask(executable: str, timeout_s: float) -> _Interpreter | str:
+    """What the interpreter says of itself, or why it does not."""
+    if shutil.which(executable) is None:
+        return "there is no such program"
+    try:
+        answer = child.run([executable, "-c", _ASK_PATH], timeout_s=timeout_s)
+    except OSError as error:
+        return error.strerror or str(error)
+    if answer.timed_out:
+        return f"it did not start within {timeout_s:g} s"
+    try:
+        return _Interpreter(*json.loads(answer.output))
+    except (ValueError, TypeError):
+        return (answer.errors.strip().splitlines() or ["it does not answer like Python"])[-1]
+
+
+def _kind(interpreter: _Interpreter) -> str:
+    if (Path(interpreter.prefix) / "conda-meta").is_dir():
+        return "conda"
+    return "venv" if interpreter.prefix != interpreter.base_prefix else "system"
+
+
+def _distributions(interpreter: _Interpreter) -> Iterator[Distribution]:
+    """Every relevant distribution on the import path, first found first; a name can come twice, and that is a fact too."""
+    seen: set[str] = set()
+    for entry in interpreter.path:
+        directory = Path(entry)
+        if not entry or str(directory) in seen or not directory.is_dir():
+            continue
+        seen.add(str(directory))
+        yield from _in_directory(directory)
+    for record in sorted((Path(interpreter.prefix) / "conda-meta").glob("*.json")):
+        name, version, _ = (*record.stem.rsplit("-", 2), "", "")[:3]
+        if _RELEVANT.fullmatch(name) and version:
+            yield Distribution(name=name, version=version, location=str(record.parent), installer="conda")
+
+
+def _in_directory(directory: Path) -> Iterator[Distribution]:
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return
+    for entry in names:
+        match = re.fullmatch(r"(.+?)-(\d[^-]*)(?:-py[\d.]+)?\.(?:dist|egg)-info", entry)
+        if match is None:
+            continue
+        name = re.sub(r"[-_.]+", "-", match[1]).lower()
+        if _RELEVANT.fullmatch(name):
+            yield Distribution(
+                name=name, version=match[2], location=str(directory), installer=_first_line(directory / entry / "INSTALLER")
+            )
+
+
+def _torch(
+    interpreter: _Interpreter, distributions: tuple[Distribution, ...], gaps: dict[str, str]
+) -> TorchBuild | None:
+    """PyTorch as `import torch` would find it: the first directory of that name on the import path."""
+    package = next((Path(entry) / "torch" for entry in interpreter.path if entry and (Path(entry) / "torch").is_dir()), None)
+    if package is None:
+        gaps["python.torch"] = "not installed in this environment"
+        return None
+    text = _read(package / "version.py")
+    assigned = dict(re.findall(r"^(\w+)(?:\s*:[^=]+)?\s*=\s*(.+?)\s*$", text, re.MULTILINE))
+    version = _literal(assigned.get("__version__")) or next((d.version for d in distributions if d.name == "torch"), None)
+    if version is None:
+        gaps["python.torch"] = f"{package} has no version.py: the remains of a removed or interrupted installation"
+        return None
+    return TorchBuild(
+        version=version,
+        location=str(package),
+        cuda=_literal(assigned.get("cuda")),
+        hip=_literal(assigned.get("hip")),
+        cudnn=_cudnn(package, distributions),
+        debug={"True": True, "False": False}.get(assigned.get("debug", "")),
+        git_version=_literal(assigned.get("git_version")),
+        import_broken=_missing_part(package),
+    )
+
+
+def _missing_part(package: Path) -> str | None:
+    """What an interrupted installation left out, as far as the names of files tell."""
+    if not (package / "__init__.py").is_file():
+        return f"{package}/__init__.py is missing"
+    if not any(package.glob("_C*.so")) and not any(package.glob("_C*.pyd")):
+        return f"{package}/_C (the compiled part) is missing"
+    return None
+
+
+def _literal(text: str | None) -> str | None:
+    match = re.fullmatch(r"""['"](.*)['"]""", text or "")
+    return match[1] if match else None
+
+
+def _cudnn(package: Path, distributions: tuple[Distribution, ...]) -> str | None:
+    """The cuDNN that this torch brings: the wheel beside it, or the file inside it (torch 1.x and conda)."""
+    wheel = next((d for d in distributions if re.fullmatch(r"nvidia-cudnn(-cu\d+)?", d.name)), None)
+    if wheel is not None:
+        return wheel.version
+    bundled = next((package / "lib").glob("libcudnn.so.*"), None)
+    return bundled.name.removeprefix("libcudnn.so.") if bundled else None
+
+
+def _wheel_libraries(interpreter: _Interpreter, distributions: tuple[Distribution, ...]) -> Iterator[Library]:
+    """CUDA libraries in site-packages/nvidia/*/lib and torch/lib, with the distribution that brought each."""
+    versions = {d.name: d.version for d in distributions}
+    for entry in dict.fromkeys(filter(None, interpreter.path)):
+        for directory in sorted([*Path(entry).glob("nvidia/*/lib"), *Path(entry).glob("torch/lib")]):
+            part = directory.parent.name
+            brought_by = next((n for n in versions if re.fullmatch(rf"nvidia-{re.escape(part.replace('_', '-'))}(-cu\d+)?", n)), None)
+            for path in sorted(directory.glob("lib*.so.*")):
+                match = _LIBRARY.match(path.name)
+                if match:
+                    yield Library(
+                        soname=match[1],
+                        path=str(path),
+                        version=versions.get(brought_by or ""),
+                        source="wheel",
+                        package=f"{brought_by} {versions[brought_by]}" if brought_by else part,
+                    )
+
+
+def _first_line(path: Path) -> str | None:
+    return next(iter(_read(path).split("\n")), "").strip() or None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,80 @@
+"""Names bound to callables by a decorator: checks, workloads, output formats.
+
+A registry imports its package's modules when it is first asked, then the entry points of other distributions. An
+import error in one of our own modules is a bug and is raised; one in a plugin is kept in `broken`: shown, not lost.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from dltool.errors import unknown_name
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """The things of one kind (`"check"`, `"workload"`) by their names."""
+
+    def __init__(self, kind: str, *, package: str, entry_points: str | None = None, listing: str | None = None) -> None:
+        self.kind = kind
+        self.broken: dict[str, str] = {}
+        self._package = package
+        self._entry_points = entry_points
+        self._listing = listing
+        self._items: dict[str, T] = {}
+        self._loaded = False
+
+    def add(self, name: str, item: T) -> T:
+        """Bind `name`; a doubled name is a programming error, never a silent replacement."""
+        if name in self._items:
+            raise ValueError(f"two {self.kind}s are called {name!r}")
+        self._items[name] = item
+        return item
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """`add` as a decorator."""
+        return lambda item: self.add(name, item)
+
+    def get(self, name: str) -> T:
+        """The thing called `name`.
+
+        Raises:
+            UsageError: no such name; the remedy suggests the nearest.
+        """
+        self._load()
+        try:
+            return self._items[name]
+        except KeyError:
+            raise unknown_name(self.kind, name, self._items, listing=self._listing) from None
+
+    def names(self) -> tuple[str, ...]:
+        """All names, in the order of registration."""
+        self._load()
+        return tuple(self._items)
+
+    def __iter__(self) -> Iterator[tuple[str, T]]:
+        self._load()
+        return iter(self._items.items())
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
+        if self._entry_points:
+            self._load_plugins(self._entry_points)
+
+    def _load_plugins(self, group: str) -> None:
+        from importlib.metadata import entry_points
+
+        for plugin in entry_points(group=group):
+            try:
+                plugin.load()
+            except Exception as error:  # a stranger's module may fail in any way
+                self.broken[f"{plugin.name} ({plugin.value})"] = f"{type(error).__name__}: {error}"

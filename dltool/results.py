@@ -1,0 +1,238 @@
+"""What commands find out: findings, measurements, boards, and the report that holds them. JSON in and out.
+
+The field names are a promise to other programs (docs/report.schema.json); `SCHEMA` changes when one changes meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+import msgspec
+
+from dltool.catalog import Board
+from dltool.errors import ExitCode, UsageError
+from dltool.machine import Machine, read_bounded
+
+SCHEMA = "dltool/report/1"
+Scalar = str | int | float | bool | None
+
+
+class Status(str, Enum):
+    """The outcome of one check."""
+
+    PASS = "pass"
+    INFO = "info"
+    """Worth knowing; nothing to do."""
+    WARN = "warn"
+    """Works, but slower or riskier than it should be."""
+    FAIL = "fail"
+    """Will not work."""
+    UNKNOWN = "unknown"
+    """Could not look; neither pass nor fail."""
+    SKIP = "skip"
+    """Does not apply here."""
+    CRASH = "crash"
+    """The check itself broke: our bug."""
+
+    @property
+    def severity(self) -> int:
+        """How much it matters: a greater number first."""
+        return ("skip", "pass", "info", "unknown", "warn", "crash", "fail").index(self.value)
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether something is to be mended."""
+        return self in (Status.WARN, Status.FAIL, Status.CRASH)
+
+
+class Risk(str, Enum):
+    """What running a remedy's commands needs and may disturb."""
+
+    READ_ONLY = "read-only"
+    USER = "user"
+    ROOT = "root"
+    REBOOT = "reboot"
+
+
+class Scope(str, Enum):
+    """Who can mend it: the user, the machine's owner, or the provider of the machine."""
+
+    ENVIRONMENT = "environment"
+    HOST = "host"
+    PROVIDER = "provider"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """A fact that a verdict rests on, and where it was read."""
+
+    fact: str
+    value: Scalar
+    read_from: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remedy:
+    """One way to mend a problem: in words, and as exact commands."""
+
+    text: str
+    commands: tuple[str, ...] = ()
+    risk: Risk = Risk.USER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One answer of one check."""
+
+    status: Status
+    summary: str
+    id: str = ""
+    """The check's name; filled in by the runner."""
+    why: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    scope: Scope = Scope.ENVIRONMENT
+    devices: tuple[int, ...] = ()
+    """NVML indices of the GPUs concerned; empty is the whole machine."""
+    caused_by: str | None = None
+    """The id of the problem that explains this one."""
+    doc: str = ""
+
+    def __post_init__(self) -> None:
+        if self.status in (Status.WARN, Status.FAIL) and not self.remedies:
+            raise ValueError(f"{self.summary!r}: a {self.status.value} needs a remedy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one step cannot avoid: arithmetic operations (a multiply-add is two) and bytes moved to and from memory."""
+
+    ops: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A sampled quantity while the clock ran."""
+
+    minimum: float
+    median: float
+    maximum: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What the device did while the samples were taken. Unknown is null."""
+
+    sm_mhz: Span | None = None
+    memory_mhz: Span | None = None
+    power_w: Span | None = None
+    temperature_c: Span | None = None
+    throttle: tuple[str, ...] | None = None
+    other_processes: int | None = None
+    load_average: float | None = None
+    """Of the host, over the last minute, when the case began."""
+    cpu_mhz: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """The result compared with a reference computed in a wider type."""
+
+    reference: str
+    error: float
+    tolerance: float
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One timed case: raw samples and what follows from them.
+
+    A case that could not be timed has no samples and says why in `not_run`.
+    """
+
+    workload: str
+    params: Mapping[str, Scalar]
+    device: str
+    dtype: str
+    seconds: tuple[float, ...] = ()
+    """Every sample, in order: seconds for one step."""
+    steps_per_sample: int = 1
+    warmup_s: float | None = None
+    """How long the warm-up took until the samples were steady; None when it never became steady within its limit."""
+    median_s: float | None = None
+    iqr_s: float | None = None
+    ci95_s: tuple[float, float] | None = None
+    """95 % confidence interval of the median, from order statistics; None with too few samples."""
+    warnings: tuple[str, ...] = ()
+    work: Work = Work()
+    rate: float | None = None
+    """Operations or bytes per second at the median."""
+    rate_unit: str = ""
+    peak: float | None = None
+    peak_basis: str | None = None
+    share_of_peak: float | None = None
+    implementation: str | None = None
+    """"native", "emulated", "library" ...: how the device does this dtype, with the reason."""
+    conditions: Conditions = Conditions()
+    verified: Verified | None = None
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    """Versions and switches without which the figure is no result."""
+    overhead_s: float | None = None
+    """Wall time of the case outside its timed samples."""
+    not_run: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything one command found out: every renderer takes one, every command makes one."""
+
+    schema: str = SCHEMA
+    dltool: str = ""
+    created: str = ""
+    command: tuple[str, ...] = ()
+    machine: Machine | None = None
+    findings: tuple[Finding, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    boards: tuple[Board, ...] = ()
+    plan: Mapping[str, Scalar] | None = None
+    compat: Mapping[str, Scalar] | None = None
+    interrupted: bool = False
+
+    def to_json(self) -> bytes:
+        """Indented JSON with a final newline."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+    def exit_code(self, bar: Status = Status.FAIL) -> ExitCode:
+        """What the shell is told: a finding at or above `bar`, and a crashed check in any case, is 1."""
+        if self.interrupted:
+            return ExitCode.INTERRUPTED
+        counted = [finding.status for finding in self.findings if finding.status.is_problem]
+        at_bar = any(status is Status.CRASH or status.severity >= bar.severity for status in counted)
+        return ExitCode.FINDINGS if at_bar else ExitCode.HEALTHY
+
+
+def load(path: Path) -> Report:
+    """Read a report back.
+
+    Raises:
+        UsageError: unreadable, not JSON, another schema, or damaged; says where.
+    """
+    data = read_bounded(path)
+    remedy = "Reports are written by: dltool doctor --json -o FILE, dltool bench --json -o FILE"
+    try:
+        schema = msgspec.json.decode(data, type=_SchemaOnly).schema
+        if schema != SCHEMA:
+            raise UsageError(f"{path} is not a report of this dltool: its schema is {schema!r}", remedy=remedy)
+        return msgspec.json.decode(data, type=Report)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is not a report: {error}", remedy=remedy) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SchemaOnly:
+    schema: str | None = None
