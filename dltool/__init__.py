@@ -1,26 +1,28 @@
 """What is wrong with this GPU machine, what it could do, and what it really does.
 
-The objects here are the ones that the commands use. Importing dltool is cheap: each name loads its room when first asked for.
+    dltool.machine()          the facts of this machine
+    dltool.doctor()           what is wrong with it
+    dltool.gpu("H100 SXM")    a board of the catalogue with its derived peaks
+    dltool.bench("gemm")      measurements
+
+These are the objects that the commands use. Importing dltool is cheap: each name loads its room when first asked for.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from dltool.api import bench as bench
     from dltool.api import doctor as doctor
     from dltool.api import gpu as gpu
-    from dltool.api import machine as machine
-
-_API = ("machine", "doctor", "gpu", "bench")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _API:
-        from dltool import api
-
-        return getattr(api, name)
+    if name in ("doctor", "gpu"):
+        return getattr(import_module("dltool.api"), name)
+    if name in ("machine", "bench"):  # modules that can be called, see dltool.api
+        return import_module(f"dltool.{name}")
     raise AttributeError(f"module 'dltool' has no attribute {name!r}")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from dltool import tables
 from dltool.errors import UsageError, unknown_name
@@ -171,7 +172,8 @@ def _index() -> Mapping[str, tables.Row]:
     """Every normalised name to its row in names.csv; a board's own name is one too and wins."""
     index: dict[str, tables.Row] = {}
     own = [{"board": name, "kind": "board", "note": "", "name": name} for name in boards()]
-    for row in [*own, *tables.rows("names")]:
+    spoken_first = sorted(tables.rows("names"), key=lambda row: row["kind"] == "nvml")
+    for row in [*own, *spoken_first]:
         index.setdefault(_normal(row["name"]), row)
     short = [(_without_brand(_normal(name)), row) for name, row in list(index.items())]
     for name, row in short:
@@ -208,12 +210,10 @@ def _architecture(row: tables.Row) -> Architecture:
 
 def _board(row: tables.Row) -> Board:
     architecture = architecture_of(row["compute_capability"], row["chip"])
-    text = {key: row[key] or None for key in _TEXTS}
-    whole = {key: tables.integer(row[key]) for key in _WHOLE}
-    numbers = {key: tables.number(row[key]) for key in _NUMBERS}
-    return Board(
-        name=row["name"], architecture=architecture.name if architecture else None, **text, **whole, **numbers  # type: ignore[arg-type]
-    )
+    facts: dict[str, Any] = {key: row[key] or None for key in _TEXTS}
+    facts |= {key: tables.integer(row[key]) for key in _WHOLE}
+    facts |= {key: tables.number(row[key]) for key in _NUMBERS}
+    return Board(name=row["name"], architecture=architecture.name if architecture else None, **facts)
 
 
 _TEXTS = (

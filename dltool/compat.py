@@ -215,9 +215,10 @@ def companion_suits(torch: str, name: str, installed: str) -> tuple[bool, str] |
 
 
 def _cuda_builds(row: tables.Row) -> Iterator[str]:
-    """The CUDA builds of a release, newest CUDA first."""
-    builds = [build for build in row["builds"].split() if build.startswith("cu")]
-    yield from sorted(builds, key=lambda build: version(cuda_of_build(build) or "0"), reverse=True)
+    """The CUDA builds of a release: the default one, which is tested and used most, then the others, newest CUDA first."""
+    builds = [build for build in row["builds"].split() if re.fullmatch(r"cu\d+", build)]
+    newest_first = sorted(builds, key=lambda build: version(cuda_of_build(build) or "0"), reverse=True)
+    yield from sorted(newest_first, key=lambda build: build != row["default_build"])
 
 
 def _python_suits(row: tables.Row, python: str | None) -> bool:

@@ -1,6 +1,6 @@
 """What is so on one machine: frozen facts, one dataclass per subject, JSON in and out.
 
-A fact that could not be read is `None` and its reason stands in `Machine.gaps` under the fact's path (`"gpus.0.power_limit_w"`).
+A fact that could not be read is `None` and its reason stands in `Machine.gaps` under the fact's path ("gpus.0.power_limit_w").
 Units are in the names; sizes are bytes. Nothing here judges.
 
 Each text says by its type how it may leave the machine (see `redact`): what is not declared is not shared.
@@ -16,6 +16,7 @@ from typing import Annotated
 
 import msgspec
 
+from dltool.callable_module import make_callable
 from dltool.errors import UsageError
 
 SCHEMA = "dltool/machine/1"
@@ -358,7 +359,9 @@ def from_json(data: bytes, *, source: str) -> Machine:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{source} is not JSON: {error}", remedy="Write a new one: dltool snapshot -o FILE") from None
     except RecursionError:
-        raise UsageError(f"{source} is nested too deep to be a snapshot", remedy="Write a new one: dltool snapshot -o FILE") from None
+        raise UsageError(
+            f"{source} is nested too deep to be a snapshot", remedy="Write a new one: dltool snapshot -o FILE"
+        ) from None
     return from_builtins(document, source=source)
 
 
@@ -407,3 +410,6 @@ def read_bounded(path: Path) -> bytes:
             remedy="A snapshot has some 100 kB; this is another kind of file.",
         )
     return data
+
+
+make_callable(__name__)

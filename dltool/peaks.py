@@ -62,9 +62,11 @@ def cpu_board(cpu: Cpu) -> Board:
     rates = _cpu_rates(cpu)
     cores = _usable_cores(cpu)
     clock = cpu.mhz_measured or cpu.mhz_max
-    how = "measured on all of them at once" if cpu.mhz_measured else "as the kernel reports it"
+    how = "measured" if cpu.mhz_measured else "as the kernel says"
     peaks = {}
-    for key, row in rates.items() if cores and clock else ():
+    for key, row in rates.items():
+        if not cores or not clock:
+            break
         ops = float(row["ops_per_clock_per_core"])
         peaks[key] = Peak(
             dense=cores * ops * clock / 1e6,
@@ -75,9 +77,7 @@ def cpu_board(cpu: Cpu) -> Board:
             source=row["source"],
         )
     name = next((row["microarchitecture"] for row in rates.values() if row["microarchitecture"]), None)
-    return Board(
-        name=cpu.model or "CPU", architecture=name, segment="cpu", sms=cpu.cores, boost_mhz=cpu.mhz_max, peaks=peaks
-    )
+    return Board(name=cpu.model or "CPU", architecture=name, segment="cpu", sms=cpu.cores, boost_mhz=cpu.mhz_max, peaks=peaks)
 
 
 def _derive(board: Board, architecture: Architecture, key: str, clock: float | None) -> Peak:
@@ -89,7 +89,7 @@ def _derive(board: Board, architecture: Architecture, key: str, clock: float | N
     ops, rate = _ops_per_clock(board, architecture, key)
     dense = board.sms * ops * clock / 1e6
     sparsity = None
-    if key.endswith("_tensor") or key.endswith("_acc32"):
+    if key.endswith(("_tensor", "_acc32")):
         sparsity = (architecture.fp4_sparsity if key == "fp4_tensor" else None) or architecture.sparsity
     return Peak(
         dense=dense,
@@ -180,11 +180,11 @@ def _usable_cores(cpu: Cpu) -> float | None:
 
 
 def _cpu_rates(cpu: Cpu) -> dict[str, tables.Row]:
-    """The best row for each kind of arithmetic whose instructions this CPU shows; rows of its own design before generic ones."""
+    """The best row for each kind of arithmetic whose instructions this CPU shows; its own design before generic rows."""
     best: dict[str, tables.Row] = {}
     for row in tables.rows("cpu_rates"):
         own = bool(row["microarchitecture"])
-        if own and not _same_design(row, cpu) or not set(row["requires"].split()) <= set(cpu.simd):
+        if (own and not _same_design(row, cpu)) or not set(row["requires"].split()) <= set(cpu.simd):
             continue
         held = best.get(row["key"])
         if held is None or _rank(row) > _rank(held):

@@ -196,6 +196,8 @@ class Report:
     created: str = ""
     command: tuple[str, ...] = ()
     machine: Machine | None = None
+    headline: str = ""
+    """The one thing to know of the findings."""
     findings: tuple[Finding, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     boards: tuple[Board, ...] = ()

@@ -1,4 +1,4 @@
-"""The reference tables in `catalog/`: flat CSV files, one row a fact, with source. What they mean is `catalog/README.md`'s to say."""
+"""The reference tables in `catalog/`: flat CSV files, one row a fact. `catalog/README.md` says what they mean."""
 
 from __future__ import annotations
 

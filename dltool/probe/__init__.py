@@ -57,9 +57,7 @@ def read(*, python: str | None = None, timeout_s: float = TIMEOUT_S, measure_clo
     return _with_clock(machine) if measure_clock else machine
 
 
-def side_by_side(
-    sources: Mapping[str, Callable[[], Any]], timeout_s: float
-) -> tuple[dict[str, Any], dict[str, str]]:
+def side_by_side(sources: Mapping[str, Callable[[], Any]], timeout_s: float) -> tuple[dict[str, Any], dict[str, str]]:
     """Run every source in a thread of its own; what is not there in time, or raises, is a gap under the source's name.
 
     Raises:
@@ -105,21 +103,25 @@ def _assemble(answers: Mapping[str, Any], gaps: dict[str, str]) -> Machine:
         environment={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
     )
     # What a source could not say stands under the facts that it was to fill.
-    for source, subjects in (("nvml", ("gpus",)), ("driver", ("driver", "pci")), ("host", ("os", "cpu", "memory", "limits"))):
+    for source, subjects in (
+        ("nvml", ("gpus",)),
+        ("driver", ("driver", "pci")),
+        ("host", ("os", "cpu", "memory", "limits")),
+    ):
         if source in gaps:
             reason = gaps.pop(source)
-            gaps.update({subject: reason for subject in subjects})
+            gaps.update(dict.fromkeys(subjects, reason))
     if nvml is not None:
         machine = replace(machine, driver=nvml.driver, gpus=nvml.gpus)
         gaps |= nvml.gaps
     if driver is not None:
-        kernel = {name: getattr(driver, name) for name in ("kernel_module_version", "kernel_module_open", "modules", "device_nodes")}
+        kernel = {
+            name: getattr(driver, name) for name in ("kernel_module_version", "kernel_module_open", "modules", "device_nodes")
+        }
         machine = replace(machine, driver=replace(machine.driver, **kernel), pci=driver.pci)
         gaps |= driver.gaps
     if host is not None:
-        machine = replace(
-            machine, os=host.os, cpu=host.cpu, memory=host.memory, limits=host.limits, disks=host.disks
-        )
+        machine = replace(machine, os=host.os, cpu=host.cpu, memory=host.memory, limits=host.limits, disks=host.disks)
         gaps |= host.gaps
     if python is not None:
         machine = replace(machine, python=python.python, libraries=(*machine.libraries, *python.libraries))

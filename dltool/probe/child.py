@@ -28,9 +28,10 @@ class Answer:
 
 
 def python(module: str, *, timeout_s: float) -> Answer:
-    """Run one of our modules as a script in this interpreter, importing this very dltool and nothing of the working directory."""
+    """Run one of our modules as a script in this interpreter, importing this very dltool and nothing from the cwd."""
     path = str(Path(__file__).parents[2])
-    code = f"import sys, runpy; sys.path[:] = [{path!r}, *filter(None, sys.path)]; runpy.run_module({module!r}, run_name='__main__')"
+    first = f"import sys, runpy; sys.path[:] = [{path!r}, *filter(None, sys.path)]"
+    code = f"{first}; runpy.run_module({module!r}, run_name='__main__')"
     return run([sys.executable, "-c", code], timeout_s=timeout_s)
 
 

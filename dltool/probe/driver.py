@@ -9,7 +9,16 @@ from pathlib import Path
 
 from dltool.machine import DeviceNode, PciDevice
 
-_MODULES = ("nvidia", "nvidia_uvm", "nvidia_drm", "nvidia_modeset", "nvidia_peermem", "nouveau", "nova_core", "vfio_pci")
+_MODULES = (
+    "nvidia",
+    "nvidia_uvm",
+    "nvidia_drm",
+    "nvidia_modeset",
+    "nvidia_peermem",
+    "nouveau",
+    "nova_core",
+    "vfio_pci",
+)
 _NVIDIA = "0x10de"
 _DISPLAY = "0x03"  # PCI base class of display controllers
 

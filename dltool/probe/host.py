@@ -13,10 +13,12 @@ from pathlib import Path
 
 from dltool.machine import Cpu, Disk, Limits, Memory, Os
 
-_SIMD = frozenset(
-    "sse4_2 avx avx2 fma f16c avx_vnni avx512f avx512bw avx512vl avx512_vnni avx512_bf16 avx512_fp16 "
-    "amx_tile amx_bf16 amx_int8 amx_fp16 asimd asimdhp asimddp bf16 i8mm sve sve2".split()
-)
+_SIMD = {
+    *("sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni"),
+    *("avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_tile", "amx_bf16", "amx_int8", "amx_fp16"),
+    *("asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve", "sve2"),
+}
 _NO_LIMIT = 2**60
 """Control groups of version 1 write a huge number of pages for "no limit"."""
 
@@ -174,12 +176,13 @@ def _memory(root: Path, gaps: dict[str, str]) -> Memory:
     import psutil
 
     memory = psutil.virtual_memory()
+    shm_total: int | None = None
+    shm_free: int | None = None
     try:
         shm = os.statvfs(root / "dev/shm")
         shm_total, shm_free = shm.f_frsize * shm.f_blocks, shm.f_frsize * shm.f_bavail
     except (OSError, AttributeError) as error:
         gaps["memory.shm_total_bytes"] = f"/dev/shm: {error}"
-        shm_total = shm_free = None
     return Memory(
         total_bytes=memory.total,
         available_bytes=memory.available,

@@ -1,7 +1,7 @@
 """One Python environment, read from its files: no package of it is imported, so a broken one can be examined.
 
-Which environment: the one asked for, else the activated one, else that which runs dltool. Someone who installed dltool with pipx
-wants to know about the project's environment, not about pipx's.
+Which environment: the one asked for, else the activated one, else that which runs dltool. Who installed dltool with pipx wants
+to know about the project's environment, not about pipx's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _RELEVANT = re.compile(
     r"(torch.*|pytorch.*|triton.*|nvidia-.*|numpy|cuda-.*|cudatoolkit|cudnn|nccl|libtorch|tensorflow.*|tensorrt.*|jax.*|"
     r"onnxruntime.*|cupy.*|flash-attn.*|xformers|bitsandbytes|deepspeed|vllm|transformer-engine.*|apex|mkl|libblas|openblas)"
 )
-_LIBRARY = re.compile(r"(lib(?:cudart|cudnn|cublas|cublasLt|nvJitLink|cusparse|cusolver|cufft|curand|nccl|nvrtc|cusparseLt)\.so\.\d+)$")
+_LIBRARY = re.compile(
+    r"(lib(?:cudart|cudnn|cublas|cublasLt|nvJitLink|cusparse|cusolver|cufft|curand|nccl|nvrtc|cusparseLt)\.so\.\d+)$"
+)
 _ASK_PATH = (
     "import json, platform, sys; print(json.dumps([sys.executable, platform.python_version(), "
     "platform.python_implementation(), sys.prefix, sys.base_prefix, sys.path]))"
@@ -59,13 +61,20 @@ def read(executable: str | None = None, *, timeout_s: float = 5.0, environment: 
     chosen = executable or _activated(environment)
     if chosen is None:
         interpreter = _Interpreter(
-            sys.executable, platform.python_version(), platform.python_implementation(), sys.prefix, sys.base_prefix, sys.path
+            sys.executable,
+            platform.python_version(),
+            platform.python_implementation(),
+            sys.prefix,
+            sys.base_prefix,
+            sys.path,
         )
     else:
         found = _ask(chosen, timeout_s)
         if isinstance(found, str):
             if executable:
-                raise UsageError(f"{executable} is not a Python that runs: {found}", remedy="Name one: --python ~/venv/bin/python")
+                raise UsageError(
+                    f"{executable} is not a Python that runs: {found}", remedy="Name one: --python ~/venv/bin/python"
+                )
             return Reading(None, gaps={"python": f"the activated {chosen}: {found}"})
         interpreter = found
     distributions = tuple(_distributions(interpreter))
@@ -138,7 +147,7 @@ def _distributions(interpreter: _Interpreter) -> Iterator[Distribution]:
 
 def _in_directory(directory: Path) -> Iterator[Distribution]:
     try:
-        names = sorted(os.listdir(directory))
+        names = sorted(path.name for path in directory.iterdir())
     except OSError:
         return
     for entry in names:
@@ -148,13 +157,14 @@ def _in_directory(directory: Path) -> Iterator[Distribution]:
         name = re.sub(r"[-_.]+", "-", match[1]).lower()
         if _RELEVANT.fullmatch(name):
             yield Distribution(
-                name=name, version=match[2], location=str(directory), installer=_first_line(directory / entry / "INSTALLER")
+                name=name,
+                version=match[2],
+                location=str(directory),
+                installer=_first_line(directory / entry / "INSTALLER"),
             )
 
 
-def _torch(
-    interpreter: _Interpreter, distributions: tuple[Distribution, ...], gaps: dict[str, str]
-) -> TorchBuild | None:
+def _torch(interpreter: _Interpreter, distributions: tuple[Distribution, ...], gaps: dict[str, str]) -> TorchBuild | None:
     """PyTorch as `import torch` would find it: the first directory of that name on the import path."""
     package = next((Path(entry) / "torch" for entry in interpreter.path if entry and (Path(entry) / "torch").is_dir()), None)
     if package is None:
@@ -207,7 +217,9 @@ def _wheel_libraries(interpreter: _Interpreter, distributions: tuple[Distributio
     for entry in dict.fromkeys(filter(None, interpreter.path)):
         for directory in sorted([*Path(entry).glob("nvidia/*/lib"), *Path(entry).glob("torch/lib")]):
             part = directory.parent.name
-            brought_by = next((n for n in versions if re.fullmatch(rf"nvidia-{re.escape(part.replace('_', '-'))}(-cu\d+)?", n)), None)
+            brought_by = next(
+                (n for n in versions if re.fullmatch(rf"nvidia-{re.escape(part.replace('_', '-'))}(-cu\d+)?", n)), None
+            )
             for path in sorted(directory.glob("lib*.so.*")):
                 match = _LIBRARY.match(path.name)
                 if match:

@@ -1,0 +1,112 @@
+"""Benchmarks: the registry of workloads, and what one must offer.
+
+A workload is a frozen dataclass whose fields are its parameters, under the same names from the command line to the column of
+the table. It declares the work that it cannot avoid; the harness times, checks and divides. Importing one does not import torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, get_type_hints, runtime_checkable
+
+from dltool import tables
+from dltool.bench.devices import Device, Step
+from dltool.callable_module import make_callable
+from dltool.errors import UsageError, unknown_name
+from dltool.registry import Registry
+from dltool.results import Verified, Work
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A workload with its data on the device."""
+
+    step: Step
+    """Does the work once. What it leaves behind is what `verify` looks at."""
+    verify: Callable[[], Verified]
+
+
+@runtime_checkable
+class Workload(Protocol):
+    """One kind of benchmark with its parameters."""
+
+    @property
+    def rate_unit(self) -> str:
+        """ "FLOP/s", "OP/s" or "B/s": what work over time is here."""
+
+    @property
+    def dtype(self) -> str:
+        """Name of a row in catalog/dtypes.csv."""
+
+    def work(self) -> Work:
+        """The operations and bytes that one step cannot avoid."""
+
+    def sizes(self) -> Iterator[Workload]:
+        """This workload from tiny to itself, so that a slow one is found out before it takes minutes."""
+
+    def prepare(self, device: Device) -> Prepared:
+        """Allocate and fill.
+
+        Raises:
+            RuntimeError: torch cannot do this on this device.
+        """
+
+    def peak(self, device: Device) -> tuple[float, str] | None:
+        """The greatest possible rate in operations or bytes per second, and its basis; None where it is not known."""
+
+    def implementation(self, device: Device) -> str:
+        """How the device does it: native, or emulated and why."""
+
+
+WORKLOADS: Registry[type[Any]] = Registry("workload", package="dltool.bench.workloads", entry_points="dltool.workloads")
+
+
+def dtype_row(name: str) -> tables.Row:
+    """The row of a number format.
+
+    Raises:
+        UsageError: unknown.
+    """
+    found = {row["name"]: row for row in tables.rows("dtypes")}
+    if name not in found:
+        raise unknown_name("dtype", name, found)
+    return found[name]
+
+
+def cases(kind: type[Any], axes: Mapping[str, Sequence[str]]) -> list[Any]:
+    """Every combination of the given values, as workloads; what is not given has its default.
+
+    Args:
+        kind: a registered workload class.
+        axes: parameter name to texts, {"m": ["1024", "2048"], "dtype": ["bf16"]}.
+
+    Raises:
+        UsageError: an unknown parameter, or a text that is no positive number where one is wanted.
+    """
+    fields = {field.name for field in dataclasses.fields(kind)}
+    hints = get_type_hints(kind)
+    for name in axes:
+        if name not in fields:
+            raise unknown_name("parameter", name, fields)
+    columns = [[_value(name, text, hints[name]) for text in texts] for name, texts in axes.items()]
+    return [kind(**dict(zip(axes, values, strict=True))) for values in itertools.product(*columns)]
+
+
+def _value(name: str, text: str, kind: Any) -> object:
+    if name == "dtype":
+        return dtype_row(text)["name"]
+    if kind is str:
+        return text
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number <= 0:
+        raise UsageError(f"`{name}={text}`: a positive whole number is wanted", remedy=f"For example: --set {name}=4096")
+    return number
+
+
+make_callable(__name__)

@@ -1,0 +1,164 @@
+"""The checks: pure rules over a `Machine`, registered by name, and their runner.
+
+A check is a function of a machine that yields findings. Its docstring opens with the question that it answers and goes on with
+what it means when the answer is no: `dltool doctor --explain` shows it. A new check is one function in the file of its subject.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from dltool.machine import Machine
+from dltool.registry import Registry
+from dltool.results import Evidence, Finding, Remedy, Status
+
+Rule = Callable[[Machine], Iterable[Finding]]
+SLOW_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A rule under its name."""
+
+    id: str
+    rule: Rule
+    caused_by: tuple[str, ...] = ()
+    """Checks whose failure explains a failure of this one, the likeliest first."""
+
+    @property
+    def question(self) -> str:
+        """What the check asks, in one line."""
+        return self.explanation.partition("\n")[0]
+
+    @property
+    def explanation(self) -> str:
+        """The question, and what it means when the answer is no."""
+        return inspect.cleandoc(self.rule.__doc__ or "")
+
+
+CHECKS: Registry[Check] = Registry(
+    "check", package="dltool.checks", entry_points="dltool.checks", listing="dltool doctor --list"
+)
+
+
+def check(name: str, *, caused_by: tuple[str, ...] = ()) -> Callable[[Rule], Rule]:
+    """Register a rule as the check `name`, in the words of the fault that it finds."""
+
+    def decorate(rule: Rule) -> Rule:
+        CHECKS.add(name, Check(name, rule, caused_by))
+        return rule
+
+    return decorate
+
+
+def run(
+    machine: Machine,
+    *,
+    only: Iterable[str] = (),
+    skip: Iterable[str] = (),
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[Finding, ...]:
+    """Judge a machine.
+
+    A check that raises becomes a `crash` finding and costs no other check; a slow one says so; a plugin that could not be
+    loaded is a finding too.
+
+    Args:
+        machine: the facts.
+        only: names of the checks to run; all by default.
+        skip: names of checks to leave out.
+        clock: seconds, for noticing slow checks.
+
+    Raises:
+        UsageError: a name in `only` or `skip` is unknown.
+    """
+    left_out = {CHECKS.get(name).id for name in skip}
+    chosen = [CHECKS.get(name) for name in only] or [item for _, item in CHECKS]
+    findings = [finding for item in chosen if item.id not in left_out for finding in _run_one(item, machine, clock)]
+    findings += _broken_plugins()
+    return _with_causes(findings)
+
+
+def _run_one(item: Check, machine: Machine, clock: Callable[[], float]) -> Iterator[Finding]:
+    began = clock()
+    try:
+        found = [replace(finding, id=item.id) for finding in item.rule(machine)]
+    except Exception as error:
+        found = [_crash(item, error)]
+    yield from found
+    took = clock() - began
+    if took > SLOW_S:
+        yield Finding(id=item.id, status=Status.INFO, summary=f"the check itself took {took:.1f} s")
+
+
+def _crash(item: Check, error: Exception) -> Finding:
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    where = f"{last.tb_frame.f_code.co_filename.rpartition('dltool')[2]}:{last.tb_lineno}" if last else "unknown"
+    return Finding(
+        id=item.id,
+        status=Status.CRASH,
+        summary=f"the check {item.id} broke: {type(error).__name__}: {error}",
+        why="This is a bug of dltool (or of a plugin), not of the machine: nothing is known about what the check looks at.",
+        evidence=(Evidence(fact="raised at", value=where, read_from="traceback"),),
+        remedies=(Remedy(text="Report it with the machine's facts.", commands=("dltool snapshot -o machine.json",)),),
+    )
+
+
+def _broken_plugins() -> Iterator[Finding]:
+    for plugin, reason in CHECKS.broken.items():
+        yield Finding(
+            id="plugin-broken",
+            status=Status.WARN,
+            summary=f"the plugin {plugin} cannot be loaded, its checks did not run",
+            evidence=(Evidence(fact="import error", value=reason, read_from="entry point dltool.checks"),),
+            remedies=(Remedy(text="Mend or uninstall the distribution that brings it."),),
+        )
+
+
+def _with_causes(findings: list[Finding]) -> tuple[Finding, ...]:
+    failed = {finding.id for finding in findings if finding.status is Status.FAIL}
+    return tuple(_with_cause(finding, failed) for finding in findings)
+
+
+def _with_cause(finding: Finding, failed: set[str]) -> Finding:
+    if finding.caused_by or not (finding.status.is_problem or finding.status is Status.UNKNOWN):
+        return finding
+    names = dict(CHECKS)
+    causes = names[finding.id].caused_by if finding.id in names else ()
+    return replace(finding, caused_by=next((cause for cause in causes if cause in failed), None))
+
+
+def headline(findings: Iterable[Finding], machine: Machine) -> str:
+    """The one thing to know: the gravest problem that no other explains, or that the machine is well."""
+    ordered = sorted(
+        (finding for finding in findings if finding.status.is_problem and finding.caused_by is None),
+        key=lambda finding: -finding.status.severity,
+    )
+    if ordered:
+        more = len(ordered) - 1
+        return ordered[0].summary + (f" (and {more} more)" if more else "")
+    absent = next((f.summary for f in findings if f.id == "gpu-absent" and f.status is Status.INFO), None)
+    if absent:
+        return f"healthy; {absent}"
+    unknown = sum(finding.status is Status.UNKNOWN for finding in findings)
+    return f"{'no problem found' if unknown else 'healthy'}: {describe(machine)}" + (
+        f"; {unknown} thing{'s' if unknown > 1 else ''} could not be looked at" if unknown else ""
+    )
+
+
+def describe(machine: Machine) -> str:
+    """GPUs, driver and PyTorch in one line."""
+    names = [gpu.name or "unnamed GPU" for gpu in machine.gpus]
+    parts = [f"{names.count(name)} x {name}" for name in dict.fromkeys(names)]
+    if machine.driver.version:
+        parts.append(f"driver {machine.driver.version}")
+    if machine.driver.cuda_version:
+        parts.append(f"CUDA {machine.driver.cuda_version}")
+    if machine.python and machine.python.torch:
+        parts.append(f"torch {machine.python.torch.version}")
+    return ", ".join(parts) or "nothing known"

@@ -1,0 +1,150 @@
+"""Can PyTorch's code run here: is the driver new enough for it, and is there code for every GPU?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dltool import compat
+from dltool.checks import check
+from dltool.checks.driver import install_driver
+from dltool.checks.packages import install_torch, installed_torch
+from dltool.machine import Gpu, Machine, TorchBuild
+from dltool.results import Evidence, Finding, Remedy, Risk, Status
+
+
+@check("driver-too-old", caused_by=("driver-missing", "driver-version-mismatch", "driver-not-answering"))
+def driver_too_old(machine: Machine) -> Iterator[Finding]:
+    """Is the driver new enough for the CUDA that PyTorch was built with?
+
+    Within one CUDA major a driver runs programs of every minor version from the floor of that major on (minor-version
+    compatibility); it never runs those of a newer major. torch then warns that the driver is too old and uses the CPU.
+    """
+    torch = installed_torch(machine)
+    if torch is None or torch.cuda is None:
+        yield Finding(status=Status.SKIP, summary="no PyTorch with CUDA is installed")
+        return
+    if not machine.gpus and machine.driver.version is None:
+        yield Finding(status=Status.SKIP, summary="no driver answers")
+        return
+    if "/compat/" in (machine.driver.libcuda or ""):
+        yield Finding(
+            status=Status.UNKNOWN,
+            summary="a forward-compatibility libcuda is in use, which may run newer CUDA than the driver",
+            evidence=(Evidence(fact="libcuda", value=machine.driver.libcuda, read_from="dynamic loader"),),
+        )
+        return
+    floor = compat.driver_floor(torch.cuda, windows=machine.os.wsl)
+    have = compat.known_version(machine.driver.version)
+    evidence = (
+        Evidence(fact="driver", value=machine.driver.version, read_from="NVML"),
+        Evidence(fact="torch built with CUDA", value=torch.cuda, read_from=f"{torch.location}/version.py"),
+        Evidence(
+            fact="needs driver",
+            value=floor.floor if floor else None,
+            read_from="catalog: " + (floor.source if floor else "no row"),
+        ),
+    )
+    if floor is None or have is None:
+        yield Finding(
+            status=Status.UNKNOWN,
+            summary=f"cannot tell whether driver {machine.driver.version} suits CUDA {torch.cuda}: newer than the tables",
+            evidence=evidence,
+        )
+    elif have >= compat.version(floor.floor):
+        how = " by minor-version compatibility" if floor.own and have < compat.version(floor.own) else ""
+        yield Finding(
+            status=Status.PASS,
+            summary=f"driver {machine.driver.version} runs CUDA {torch.cuda}{how}",
+            evidence=evidence,
+        )
+    else:
+        yield Finding(
+            status=Status.FAIL,
+            summary=f"driver {machine.driver.version} is too old for PyTorch's CUDA {torch.cuda}: it needs {floor.floor} or newer",
+            why="torch.cuda.is_available() is False and programs run on the CPU, often with only a warning.",
+            evidence=evidence,
+            remedies=(
+                *install_torch(machine, why="Install the newest PyTorch that this driver runs (no administrator needed)."),
+                *_newer_driver(machine, floor.floor),
+            ),
+        )
+
+
+def _newer_driver(machine: Machine, floor: str) -> tuple[Remedy, ...]:
+    if machine.os.container or machine.os.wsl:
+        where = "Windows host" if machine.os.wsl else "host"
+        return (Remedy(text=f"Update the driver of the {where} to {floor} or newer.", risk=Risk.ROOT),)
+    return tuple(
+        Remedy(text=f"Or update the driver to {floor} or newer. {remedy.text}", commands=remedy.commands, risk=remedy.risk)
+        for remedy in install_driver(machine)
+    )
+
+
+@check("torch-lacks-gpu-code", caused_by=("torch-incomplete",))
+def torch_lacks_gpu_code(machine: Machine) -> Iterator[Finding]:
+    """Does PyTorch carry code that every GPU here can run?
+
+    torch.cuda.is_available() asks only for a device. Without code for it the first kernel fails with "no kernel image is
+    available for execution on the device". Code of the same major and a lower minor version runs too (sm_86 on 8.9).
+    """
+    torch = installed_torch(machine)
+    if torch is None or torch.cuda is None:
+        yield Finding(status=Status.SKIP, summary="no PyTorch with CUDA is installed")
+        return
+    gpus = [gpu for gpu in machine.gpus if gpu.compute_capability]
+    if not gpus:
+        yield Finding(status=Status.SKIP, summary="no GPU of known compute capability")
+        return
+    build = compat.torch_build(torch.version, torch.cuda)
+    code = compat.torch_code(
+        torch.version, build, windows=machine.os.system == "Windows", processor=machine.cpu.architecture or "x86_64"
+    )
+    if code is None:
+        yield Finding(
+            status=Status.UNKNOWN,
+            summary=f"the GPU code inside PyTorch {torch.version} ({build}) is not in the tables",
+            evidence=(Evidence(fact="torch", value=f"{torch.version} {build}", read_from=torch.location),),
+        )
+        return
+    for gpu in gpus:
+        yield _code_for(gpu, code, machine, torch)
+
+
+def _code_for(gpu: Gpu, code: compat.TorchCode, machine: Machine, torch: TorchBuild) -> Finding:
+    capability = gpu.compute_capability or ""
+    evidence = (
+        Evidence(fact=f"compute capability of GPU {gpu.index}", value=capability, read_from="NVML"),
+        Evidence(fact=f"code in torch {torch.version}", value=" ".join((*code.machine_code, *(code.ptx or ()))),
+                 read_from=f"catalog: {code.source}"),
+    )  # fmt: skip
+    name = gpu.name or f"GPU {gpu.index}"
+    fits = [sm for sm in code.machine_code if compat.code_runs_on(sm, capability, built_with=torch.cuda)]
+    if fits:
+        return Finding(
+            status=Status.PASS,
+            summary=f"PyTorch has code for {name} ({fits[-1]} runs on {capability})",
+            evidence=evidence,
+            devices=(gpu.index,),
+        )
+    if any(compat.ptx_runs_on(ptx, capability) for ptx in code.ptx or ()):
+        return Finding(
+            status=Status.INFO,
+            summary=f"PyTorch has only PTX for {name}: the driver compiles it at the first start, which takes minutes",
+            evidence=evidence,
+            devices=(gpu.index,),
+        )
+    if code.ptx is None:
+        return Finding(
+            status=Status.UNKNOWN,
+            summary=f"PyTorch has no machine code for {name} ({capability}); whether it has PTX is not known",
+            evidence=evidence,
+            devices=(gpu.index,),
+        )
+    return Finding(
+        status=Status.FAIL,
+        summary=f"PyTorch {torch.version} has no code for {name} (compute capability {capability}): the first kernel will fail",
+        why="The build was compiled for other GPU generations; is_available() is True all the same.",
+        evidence=evidence,
+        remedies=tuple(install_torch(machine, why="Install the newest build that has code for every GPU here.")),
+        devices=(gpu.index,),
+    )

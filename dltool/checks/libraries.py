@@ -1,0 +1,66 @@
+"""Which copy of a CUDA library loads: the one that PyTorch brings, or another that the environment puts before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dltool import compat
+from dltool.checks import check
+from dltool.machine import Library, Machine
+from dltool.results import Evidence, Finding, Remedy, Status
+
+
+@check("libraries-shadowed")
+def libraries_shadowed(machine: Machine) -> Iterator[Finding]:
+    """Does LD_LIBRARY_PATH put other copies of CUDA libraries before those that PyTorch brings?
+
+    Wheels find their libraries by RUNPATH, which LD_LIBRARY_PATH outranks. A cuDNN or nvJitLink of another version then loads
+    in place of the right one: undefined symbols at import, "GET was unable to find an engine", or wrong versions reported.
+    """
+    if not machine.environment.get("LD_LIBRARY_PATH"):
+        yield Finding(status=Status.PASS, summary="LD_LIBRARY_PATH is not set")
+        return
+    bundled = {library.soname: library for library in machine.libraries if library.source == "wheel"}
+    first: dict[str, Library] = {}
+    for library in machine.libraries:
+        if library.source == "LD_LIBRARY_PATH" and library.soname in bundled:
+            first.setdefault(library.soname, library)
+    pairs = [(first[name], bundled[name]) for name in first if first[name].path != bundled[name].path]
+    different = [(found, own) for found, own in pairs if not _same_release(found, own)]
+    older = [(found, own) for found, own in different if _is_older(found, own)]
+    if not different:
+        yield Finding(status=Status.PASS, summary="LD_LIBRARY_PATH shadows none of PyTorch's libraries with another version")
+        return
+    known = [pair for pair in different if pair[0].version and pair[1].version]
+    shown, _ = (older or known or different)[0]
+    directories = sorted({found.path.rpartition("/")[0] for found, _ in different})
+    status = Status.FAIL if older else Status.WARN if known else Status.INFO
+    yield Finding(
+        status=status,
+        summary=f"LD_LIBRARY_PATH loads {shown.soname} from {shown.path.rpartition('/')[0]} in place of PyTorch's own"
+        + (f" ({shown.version} for {bundled[shown.soname].version})" if shown.version else ""),
+        why="Every program started with this LD_LIBRARY_PATH takes these copies first, PyTorch's libraries included.",
+        evidence=tuple(
+            Evidence(fact=found.soname, value=f"{found.version or 'version unknown'} before {own.version or 'unknown'}",
+                     read_from=f"{found.path} before {own.path}")
+            for found, own in different
+        ),
+        remedies=(
+            Remedy(
+                text=f"Take {' and '.join(directories)} out of LD_LIBRARY_PATH for this program; PyTorch needs no entry there.",
+                commands=("env -u LD_LIBRARY_PATH python -c 'import torch; print(torch.backends.cudnn.version())'",),
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _same_release(one: Library, other: Library) -> bool:
+    """Equal as far as both are known: a file has three numbers where its wheel has four."""
+    if one.version is None or other.version is None:
+        return False
+    return all(a == b for a, b in zip(one.version.split("."), other.version.split("."), strict=False))
+
+
+def _is_older(found: Library, own: Library) -> bool:
+    have, wanted = compat.known_version(found.version), compat.known_version(own.version)
+    return have is not None and wanted is not None and have < wanted

@@ -1,0 +1,250 @@
+"""PyTorch and what is installed beside it: the right build for GPU, driver and Python, and no mixture."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+
+from dltool import compat
+from dltool.checks import check
+from dltool.checks.driver import has_gpu
+from dltool.machine import Machine, PythonEnv, TorchBuild
+from dltool.results import Evidence, Finding, Remedy, Status
+
+_COMPANIONS = ("torchvision", "torchaudio")
+
+
+def installed_torch(machine: Machine) -> TorchBuild | None:
+    """The PyTorch of the environment that is judged."""
+    return machine.python.torch if machine.python else None
+
+
+def pip(python: PythonEnv) -> str:
+    """The install command of this environment: uv's where uv filled it, else its own pip."""
+    torch = python.distribution("torch")
+    if torch is not None and torch.installer == "uv":
+        return f"uv pip install --python {python.executable}"
+    return f"{python.executable} -m pip install"
+
+
+def install_torch(machine: Machine, *, why: str) -> Iterator[Remedy]:
+    """The newest published torch that suits GPUs, driver and Python at once, as a remedy; none if there is no such build."""
+    python = machine.python
+    if python is None:
+        return
+    capabilities = [gpu.compute_capability for gpu in machine.gpus if gpu.compute_capability]
+    choice = compat.newest_torch(
+        python=python.version,
+        driver=machine.driver.version,
+        compute_capabilities=capabilities,
+        windows=machine.os.system == "Windows",
+        processor=machine.cpu.architecture or "x86_64",
+        companions=[name for name in _COMPANIONS if python.distribution(name)],
+    )
+    if choice is None:
+        yield Remedy(
+            text=f"No published PyTorch suits GPU, driver and Python at once. Relax one: another Python (this is {python.version}), "
+            f"a newer driver (this is {machine.driver.version or 'unknown'}), or a build from source."
+        )
+        return
+    yield Remedy(text=why, commands=(f"{pip(python)} {choice.requirements()}",))
+
+
+@check("torch-incomplete")
+def torch_incomplete(machine: Machine) -> Iterator[Finding]:
+    """Can the installed PyTorch be imported by this Python at all?
+
+    Its compiled part is made for one Python version. A PYTHONPATH into another interpreter's packages, an upgraded Python or
+    an interrupted installation leaves one that does not fit.
+    """
+    torch = installed_torch(machine)
+    python = machine.python
+    if python is None:
+        yield Finding(
+            status=Status.UNKNOWN, summary=f"the Python environment could not be read: {machine.why_missing('python')}"
+        )
+        return
+    if torch is None:
+        yield from _no_torch(machine, python)
+        return
+    if torch.import_broken:
+        yield Finding(
+            status=Status.FAIL,
+            summary=f"PyTorch {torch.version} cannot be imported by Python {python.version}: {torch.import_broken}",
+            evidence=(
+                Evidence(fact="torch", value=torch.location, read_from="import path"),
+                Evidence(fact="python", value=f"{python.version} at {python.executable}", read_from="interpreter"),
+            ),
+            remedies=(
+                Remedy(
+                    text="Install it again for this Python.",
+                    commands=(f"{pip(python)} --force-reinstall --no-deps torch=={torch.version}",),
+                ),
+            ),
+        )
+        return
+    row = compat.torch_release(torch.version)
+    span = f" (published for Python {row['python_min']} to {row['python_max']})" if row else ""
+    yield Finding(status=Status.PASS, summary=f"PyTorch {torch.version} is complete for Python {python.version}{span}")
+
+
+def _no_torch(machine: Machine, python: PythonEnv) -> Iterator[Finding]:
+    reason = machine.why_missing("python.torch")
+    if reason.startswith("not installed"):
+        yield Finding(status=Status.SKIP, summary=f"PyTorch is not installed in {python.prefix}")
+        return
+    yield Finding(
+        status=Status.FAIL,
+        summary=f"the installation of PyTorch is broken: {reason}",
+        remedies=(
+            Remedy(text="Remove what is left and install it again.", commands=(f"{pip(python)} --force-reinstall torch",)),
+        ),
+    )
+
+
+@check("torch-cpu-only", caused_by=("torch-incomplete",))
+def torch_cpu_only(machine: Machine) -> Iterator[Finding]:
+    """Was PyTorch built with CUDA, where there is a GPU?
+
+    A CPU-only build never finds the GPU, whatever the driver: torch.cuda.is_available() is False and `.cuda()` raises "Torch
+    not compiled with CUDA enabled". A plain pip install gives this build on Windows, and wherever an index says cpu.
+    """
+    torch = installed_torch(machine)
+    if torch is None:
+        yield Finding(status=Status.SKIP, summary="PyTorch is not installed")
+    elif torch.cuda is not None:
+        yield Finding(status=Status.PASS, summary=f"PyTorch {torch.version} is built with CUDA {torch.cuda}")
+    elif torch.hip is not None or "+xpu" in torch.version:
+        yield Finding(status=Status.INFO, summary=f"PyTorch {torch.version} is built for another maker's GPUs")
+    elif not has_gpu(machine):
+        yield Finding(
+            status=Status.PASS, summary=f"PyTorch {torch.version} is built for the CPU, as fits a machine without GPU"
+        )
+    else:
+        gpu = next((gpu.name for gpu in machine.gpus if gpu.name), "an NVIDIA GPU")
+        yield Finding(
+            status=Status.FAIL,
+            summary=f"PyTorch {torch.version} is a CPU-only build beside {gpu}: torch.cuda.is_available() is False",
+            why="The wheel that was installed has no CUDA code; the driver has no part in it.",
+            evidence=(
+                Evidence(fact="cuda", value=None, read_from=f"{torch.location}/version.py"),
+                Evidence(fact="GPU", value=gpu, read_from="NVML" if machine.gpus else "PCI bus"),
+            ),
+            remedies=tuple(install_torch(machine, why="Install the CUDA build that suits this GPU, driver and Python.")),
+        )
+
+
+@check("torch-companions-mismatched")
+def torch_companions_mismatched(machine: Machine) -> Iterator[Finding]:
+    """Do torchvision and torchaudio belong to this PyTorch?
+
+    They are compiled against one minor version of it and one CUDA. Another pairing fails at import or with "operator
+    torchvision::nms does not exist".
+    """
+    torch, python = installed_torch(machine), machine.python
+    installed = [python.distribution(name) for name in _COMPANIONS] if python else []
+    present = [found for found in installed if found is not None]
+    if torch is None or python is None or not present:
+        yield Finding(status=Status.SKIP, summary="no torchvision or torchaudio beside PyTorch")
+        return
+    for companion in present:
+        verdict = compat.companion_suits(torch.version, companion.name, companion.version)
+        theirs, ours = (re.search(r"\+(cu\d+|cpu)", text) for text in (companion.version, torch.version))
+        other_build = bool(theirs and ours and theirs[1] != ours[1])
+        evidence = (
+            Evidence(fact="torch", value=torch.version, read_from=torch.location),
+            Evidence(fact=companion.name, value=companion.version, read_from=companion.location),
+        )
+        if verdict is None and not other_build:
+            yield Finding(
+                status=Status.UNKNOWN,
+                summary=f"whether {companion.name} {companion.version} belongs to torch {torch.version} is not in the tables",
+                evidence=evidence,
+            )
+            continue
+        suits, wanted = verdict or (True, companion.version.partition("+")[0])
+        if suits and not other_build:
+            yield Finding(status=Status.PASS, summary=f"{companion.name} {companion.version} belongs to torch {torch.version}")
+            continue
+        build = compat.torch_build(torch.version, torch.cuda)
+        what = (
+            f"is built for {theirs[1]}, torch for {ours[1]}"
+            if suits and theirs and ours
+            else f"does not belong to torch {torch.version} (that is {wanted})"
+        )
+        yield Finding(
+            status=Status.FAIL,
+            summary=f"{companion.name} {companion.version} {what}",
+            evidence=evidence,
+            remedies=(
+                Remedy(
+                    text="Install the one that belongs to it.",
+                    commands=(f'{pip(python)} "{companion.name}=={wanted}+{build}" --index-url {compat.wheel_index(build)}',),
+                ),
+            ),
+        )
+
+
+@check("nvidia-wheels-mixed")
+def nvidia_wheels_mixed(machine: Machine) -> Iterator[Finding]:
+    """Does the environment hold one set of NVIDIA's library wheels, for one CUDA major?
+
+    Two sets (nvidia-cudnn-cu11 beside nvidia-cudnn-cu12) put files of the same names into the same directory; which one
+    loads is chance, and symbols are missing. Two versions of one distribution are the rest of an interrupted installation.
+    """
+    python = machine.python
+    if python is None:
+        yield Finding(
+            status=Status.UNKNOWN, summary=f"the Python environment could not be read: {machine.why_missing('python')}"
+        )
+        return
+    by_part: dict[str, dict[str, str]] = defaultdict(dict)
+    doubled = set()
+    for found in python.distributions:
+        match = re.fullmatch(r"(nvidia-[a-z-]+?)-cu(\d+)", found.name)
+        if match and found.installer != "conda":
+            if found.name in (by_part[match[1]]) and by_part[match[1]][found.name] != found.version:
+                doubled.add(found.name)
+            by_part[match[1]][found.name] = found.version
+    mixed = {part: wheels for part, wheels in by_part.items() if len(wheels) > 1}
+    if not mixed and not doubled:
+        count = sum(map(len, by_part.values()))
+        yield Finding(
+            status=Status.PASS,
+            summary=f"{count} NVIDIA library wheels, one of each" if count else "no NVIDIA library wheels",
+        )
+        return
+    wheels = sorted({name for part in mixed.values() for name in part} | doubled)
+    wanted = _cuda_major(machine)
+    extra = [name for name in wheels if wanted and not name.endswith(f"-cu{wanted}")] or sorted(doubled)
+    yield Finding(
+        status=Status.FAIL,
+        summary=f"NVIDIA library wheels for several CUDA versions share one directory: {', '.join(wheels[:4])}"
+        if mixed
+        else f"two versions of {', '.join(sorted(doubled))} are installed",
+        why="They overwrite each other's files, so PyTorch loads libraries of a version that it was not built with.",
+        evidence=tuple(
+            Evidence(fact=name, value=version, read_from="distribution metadata")
+            for part in mixed.values() for name, version in sorted(part.items())
+        ),
+        remedies=(
+            Remedy(
+                text="Make a fresh environment (uninstalling one set also deletes files of the other), or remove and reinstall.",
+                commands=(
+                    f"{pip(python).replace(' install', ' uninstall')} -y {' '.join(extra or wheels)}",
+                    f"{pip(python)} --force-reinstall torch=={_torch_version(machine)}",
+                ),
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _cuda_major(machine: Machine) -> str | None:
+    torch = installed_torch(machine)
+    return torch.cuda.partition(".")[0] if torch and torch.cuda else None
+
+
+def _torch_version(machine: Machine) -> str:
+    torch = installed_torch(machine)
+    return torch.version if torch else "VERSION"

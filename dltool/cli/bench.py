@@ -1,0 +1,143 @@
+"""`dltool bench`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dltool.cli.common import Format, Json, Out, Output, Quiet, Verbose, finish, guarded, names, report
+from dltool.errors import UsageError
+
+if TYPE_CHECKING:
+    from dltool.bench import suites
+    from dltool.results import Measurement
+
+app = typer.Typer(help="Measure what this machine really does, checked and with its uncertainty.", no_args_is_help=True)
+
+Dtypes = Annotated[list[str] | None, typer.Option("--dtype", help="Number formats: fp32,bf16.", metavar="NAME,..")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Parameters; several values are all measured.", metavar="KEY=VALUE,..")
+]
+DeviceName = Annotated[str | None, typer.Option("--device", help="cpu, cuda:0 ...; the first GPU by default.", metavar="NAME")]
+Budget = Annotated[str, typer.Option("--budget", help="Time for all cases together: 60s, 2min.", metavar="TIME")]
+
+
+@app.command()
+@guarded
+def quick(
+    dtype: Dtypes = None,
+    device: DeviceName = None,
+    budget: Budget = "60s",
+    format_: Format = None,
+    json: Json = False,
+    output: Out = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure arithmetic in every dtype and memory bandwidth, in about a minute.
+
+    Example: dltool bench quick --budget 30s
+    """
+    from dltool.bench import suites
+
+    out = Output(format=format_, json=json, file=output, quiet=quiet, verbose=verbose)
+    _run("bench quick", suites.quick, _axes(dtype, None), device, budget, out)
+
+
+@app.command()
+@guarded
+def gemm(
+    dtype: Dtypes = None,
+    set_: Settings = None,
+    device: DeviceName = None,
+    budget: Budget = "30s",
+    format_: Format = None,
+    json: Json = False,
+    output: Out = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure matrix multiplication per dtype against the derived peak.
+
+    Example: dltool bench gemm --dtype fp32,bf16 --set m=1024,4096 --set n=4096 --set k=4096
+    """
+    from dltool.bench import suites
+
+    out = Output(format=format_, json=json, file=output, quiet=quiet, verbose=verbose)
+    _run("bench gemm", suites.gemm, _axes(dtype, set_), device, budget, out)
+
+
+@app.command()
+@guarded
+def memory(
+    set_: Settings = None,
+    device: DeviceName = None,
+    budget: Budget = "20s",
+    format_: Format = None,
+    json: Json = False,
+    output: Out = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure memory bandwidth: read, write, copy, triad, and transfers to and from a GPU.
+
+    Example: dltool bench memory --set kernel=copy,triad --set bytes=268435456
+    """
+    from dltool.bench import suites
+
+    out = Output(format=format_, json=json, file=output, quiet=quiet, verbose=verbose)
+    _run("bench memory", suites.memory, _axes(None, set_), device, budget, out)
+
+
+def _axes(dtypes: list[str] | None, settings: list[str] | None) -> dict[str, list[str]]:
+    """The texts after --dtype and --set by parameter.
+
+    Raises:
+        UsageError: a setting is not KEY=VALUE.
+    """
+    axes: dict[str, list[str]] = {}
+    for setting in settings or ():
+        key, sign, values = setting.partition("=")
+        if not sign or not key.strip() or not names([values]):
+            raise UsageError(f"--set {setting}: not KEY=VALUE", remedy="For example: --set m=1024,4096")
+        axes.setdefault(key.strip(), []).extend(names([values]))
+    if dtypes is not None:
+        axes["dtype"] = names(dtypes)
+    return axes
+
+
+def _run(
+    command: str,
+    suite: Callable[[Any, suites.Axes], suites.Cases],
+    axes: suites.Axes,
+    device: str | None,
+    budget: str,
+    out: Output,
+) -> None:
+    """Measure a suite; on Ctrl-C, show and keep what there is."""
+    from dltool import probe, redact, units
+    from dltool.bench import devices, harness
+    from dltool.render.progress import progress
+
+    out.format_name  # noqa: B018  an unknown format is refused before any work
+    budget_s = units.parse_seconds(budget)
+    devices.import_torch()
+    machine = probe.read(measure_clock=True)
+    where = devices.find(device, machine)
+    chosen = suite(where, axes)
+    plan = harness.Plan.for_budget(budget_s, len(chosen))
+    measured: list[Measurement] = []
+    interrupted = False
+    try:
+        with progress(len(chosen), quiet=out.quiet) as tell:
+            for measurement in harness.run(chosen, where, plan, progress=tell):
+                measured.append(measurement)
+    except harness.Interrupted as stop:
+        measured.append(stop.partial)
+        interrupted = True
+    except KeyboardInterrupt:
+        interrupted = True
+    shown = redact.redact(machine, probe.redactor(machine))
+    finish(report(command, machine=shown, boards=(where.board,), measurements=tuple(measured), interrupted=interrupted), out)

@@ -1,0 +1,170 @@
+"""What all commands share: their common options, the way out, and the one place that catches errors."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from dltool import __version__
+from dltool.errors import DltoolError, ExitCode
+
+if TYPE_CHECKING:
+    from dltool.results import Report, Status
+
+F = TypeVar("F", bound=Callable[..., None])
+
+Format = Annotated[str | None, typer.Option("--format", "-f", help="Output format: text or json.", metavar="NAME")]
+Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+Out = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.", metavar="FILE")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No talk on stderr.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show everything.")]
+Python = Annotated[
+    str | None,
+    typer.Option("--python", help="Interpreter whose packages are meant; the activated one by default.", metavar="PATH"),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where and how the result goes."""
+
+    format: str | None = None
+    json: bool = False
+    file: Path | None = None
+    quiet: bool = False
+    verbose: bool = False
+
+    @property
+    def format_name(self) -> str:
+        """The format asked for: by name, by --json, by the file's ending, else text.
+
+        Raises:
+            UsageError: unknown.
+        """
+        from dltool.render import FORMATS
+
+        ending = self.file.suffix.removeprefix(".") if self.file else ""
+        name = self.format or ("json" if self.json or ending == "json" else "text")
+        FORMATS.get(name)
+        return name
+
+
+def report(command: str, **parts: Any) -> Report:
+    """A report of this run; `command` is its name, "bench gemm"."""
+    from dltool.results import Report
+
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return Report(dltool=__version__, created=now, command=tuple(command.split()), **parts)
+
+
+def finish(result: Report, output: Output, *, bar: Status | None = None, keep: bool = True) -> None:
+    """Render, write, keep a copy, and leave with the report's exit code.
+
+    The result is out before the copy is tried: a full disk costs the copy, not the result.
+    """
+    from dltool.render import FORMATS
+    from dltool.results import Status
+
+    deliver(FORMATS.get(output.format_name)(result, style(output)), output)
+    if keep:
+        _keep(result, quiet=output.quiet)
+    raise typer.Exit(result.exit_code(bar or Status.FAIL))
+
+
+def style(output: Output) -> Any:
+    """How text may look where it goes."""
+    from dltool.render import Style
+
+    terminal = output.file is None and sys.stdout.isatty()
+    width = shutil.get_terminal_size((80, 24)).columns if terminal or "COLUMNS" in os.environ else 80
+    wants_color = bool(os.environ.get("FORCE_COLOR")) or (terminal and os.environ.get("TERM") != "dumb")
+    color = wants_color and not os.environ.get("NO_COLOR")
+    return Style(width=max(40, min(width, 140)), color=color, verbose=output.verbose)
+
+
+def deliver(text: str, output: Output) -> None:
+    """Write to the file asked for, else to stdout; where the file cannot be written, nothing is lost.
+
+    Raises:
+        DltoolError: the file could not be written; the text is on stdout instead.
+    """
+    if output.file is None or str(output.file) == "-":
+        _print(text)
+        return
+    try:
+        output.file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        _print(text)
+        raise DltoolError(
+            f"cannot write {output.file}: {error.strerror}", remedy="The result went to stdout; name another file with -o."
+        ) from None
+    say(f"written to {output.file}", quiet=output.quiet)
+
+
+def _print(text: str) -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
+    sys.stdout.flush()
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """Talk, on stderr."""
+    if not quiet:
+        print(text, file=sys.stderr)
+
+
+def _keep(result: Report, *, quiet: bool) -> None:
+    from dltool import store
+
+    try:
+        store.save(result)
+    except OSError as error:
+        say(f"warning: no copy of this report was kept: {error.strerror or error} ({store.directory()})", quiet=quiet)
+
+
+def names(text: Iterable[str] | None) -> list[str]:
+    """`["a,b", "c"]` as written after a repeated option -> `["a", "b", "c"]`."""
+    return [name.strip() for part in text or () for name in part.split(",") if name.strip()]
+
+
+def guarded(command: F) -> F:
+    """A command that ends with one line of what happened, one of what to do, and the right exit code."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except DltoolError as error:
+            say(f"error: {error}\n\nhint: {error.remedy}")
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except BrokenPipeError:  # the reader of a pipe went away; the rest is for nobody
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(ExitCode.HEALTHY) from None
+        except typer.Exit:
+            raise
+        except Exception as error:
+            if os.environ.get("DLTOOL_TRACEBACK"):
+                raise
+            say(_crash_text(error))
+            raise typer.Exit(ExitCode.CRASH) from None
+
+    return run  # type: ignore[return-value]
+
+
+def _crash_text(error: Exception) -> str:
+    return (
+        f"error: dltool broke: {type(error).__name__}: {error}\n\n"
+        "hint: This is a bug of dltool. Run the command again with DLTOOL_TRACEBACK=1 and report what it prints."
+    )

@@ -1,0 +1,87 @@
+"""`dltool doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dltool.cli.common import Format, Json, Out, Output, Python, Quiet, Verbose, deliver, finish, guarded, names, report
+from dltool.errors import UsageError
+
+MachineFile = Annotated[
+    Path | None, typer.Option("--machine", help="Judge this snapshot instead of the machine here (- is stdin).", metavar="FILE")
+]
+
+
+@guarded
+def doctor(
+    machine: MachineFile = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Run only these checks.", metavar="ID,..")] = None,
+    skip: Annotated[list[str] | None, typer.Option("--skip", help="Leave these checks out.", metavar="ID,..")] = None,
+    fail_on: Annotated[
+        str, typer.Option("--fail-on", help="What makes the exit code 1: warn or fail.", metavar="LEVEL")
+    ] = "fail",
+    list_: Annotated[bool, typer.Option("--list", help="List the checks.")] = False,
+    explain: Annotated[
+        str | None, typer.Option("--explain", help="What a check looks at and what it means.", metavar="ID")
+    ] = None,
+    python: Python = None,
+    format_: Format = None,
+    json: Json = False,
+    output: Out = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what is wrong with driver, CUDA, PyTorch and host, why, and the command that mends it.
+
+    Exit code 0: healthy, 1: a problem was found. Example: dltool doctor --json -o doctor.json
+    """
+    from dltool import checks, redact
+    from dltool import machine as machines
+    from dltool.results import Status
+
+    out = Output(format=format_, json=json, file=output, quiet=quiet, verbose=verbose)
+    out.format_name  # noqa: B018  an unknown format is refused before any work
+    if list_ or explain is not None:
+        deliver(_listing(out) if list_ else _explanation(explain or ""), out)
+        return
+    if fail_on not in ("warn", "fail"):
+        raise UsageError(f"--fail-on {fail_on}: unknown level", remedy="Choose warn or fail.")
+    chosen, left_out = names(only), names(skip)
+    for name in (*chosen, *left_out):
+        checks.CHECKS.get(name)
+    if machine is not None:
+        if python:
+            raise UsageError("--python and --machine exclude one another", remedy="A snapshot holds its own Python.")
+        facts = machines.load(machine)
+    else:
+        from dltool import probe
+
+        here = probe.read(python=python)
+        # Judged as it would be shared: a snapshot of this machine gives the same findings elsewhere.
+        facts = redact.redact(here, probe.redactor(here))
+    findings = checks.run(facts, only=chosen, skip=left_out)
+    result = report("doctor", machine=facts, findings=findings, headline=checks.headline(findings, facts))
+    finish(result, out, bar=Status(fail_on), keep=machine is None)
+
+
+def _listing(out: Output) -> str:
+    from dltool.checks import CHECKS
+
+    if out.format_name == "json":
+        import msgspec
+
+        rows = [{"id": name, "question": item.question} for name, item in CHECKS]
+        return msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n"
+    width = max(len(name) for name in CHECKS.names())
+    return "".join(f"{name:<{width}}  {item.question}\n" for name, item in CHECKS)
+
+
+def _explanation(name: str) -> str:
+    from dltool.checks import CHECKS
+
+    item = CHECKS.get(name)
+    causes = f"\nOften caused by: {', '.join(item.caused_by)}\n" if item.caused_by else ""
+    return f"{item.id}\n\n{item.explanation}\n{causes}"

@@ -1,0 +1,91 @@
+"""`dltool gpu-info`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dltool.cli.common import Format, Json, Out, Output, Quiet, Verbose, deliver, finish, guarded, report
+from dltool.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from dltool.catalog import Board
+    from dltool.machine import Machine
+
+
+@guarded
+def gpu_info(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Boards of the catalogue; the GPUs here by default.", metavar="[NAME]...")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the boards of the catalogue.")] = False,
+    arch: Annotated[str | None, typer.Option("--arch", help="With --list: only this architecture.", metavar="NAME")] = None,
+    segment: Annotated[str | None, typer.Option("--segment", help="With --list: only this segment.", metavar="NAME")] = None,
+    clock: Annotated[float | None, typer.Option("--clock", help="Derive the peaks at this clock.", metavar="MHZ")] = None,
+    format_: Format = None,
+    json: Json = False,
+    output: Out = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what a GPU is and its peak rates, derived from its architecture; two or more names side by side.
+
+    Without a name: the GPUs here, or the CPU where there is none. Example: dltool gpu-info "H100 SXM" "RTX 4090"
+    """
+    out = Output(format=format_, json=json, file=output, quiet=quiet, verbose=verbose)
+    out.format_name  # noqa: B018  an unknown format is refused before any work
+    if clock is not None and clock <= 0:
+        raise UsageError(f"--clock {clock:g}: a clock is positive", remedy="Give it in MHz: --clock 1830")
+    if list_:
+        boards = _listed(arch, segment)
+        if out.format_name == "text":
+            deliver(_listing(boards), out)
+            return
+        finish(report("gpu-info", boards=boards), out, keep=False)
+    elif names:
+        from dltool import catalog, peaks
+
+        found = tuple(peaks.with_peaks(catalog.find(name), clock_mhz=clock) for name in names)
+        finish(report("gpu-info", boards=found), out, keep=False)
+    else:
+        machine, boards = _here(clock)
+        finish(report("gpu-info", machine=machine, boards=boards), out)
+
+
+def _here(clock_mhz: float | None) -> tuple[Machine, tuple[Board, ...]]:
+    """The GPUs in this machine, the CPU where there is none."""
+    from dataclasses import replace
+
+    from dltool import catalog, peaks, probe, redact
+
+    here = probe.read(measure_clock=True)
+    boards = []
+    for gpu in here.gpus:
+        known = catalog.identify(name=gpu.name, device_id=gpu.pci_device_id, memory_bytes=gpu.memory_total_bytes)
+        board = peaks.live_board(gpu, known) or catalog.Board(name=gpu.name or "unnamed GPU", index=gpu.index)
+        if clock_mhz:
+            board = replace(board, peaks=peaks.gpu_peaks(board, clock_mhz=clock_mhz))
+        boards.append(board)
+    return redact.redact(here, probe.redactor(here)), tuple(boards) or (peaks.cpu_board(here.cpu),)
+
+
+def _listed(arch: str | None, segment: str | None) -> tuple[Board, ...]:
+    from dltool import catalog
+
+    boards = tuple(catalog.boards().values())
+    for wanted, field in ((arch, "architecture"), (segment, "segment")):
+        if wanted is None:
+            continue
+        known = {getattr(board, field) for board in boards if getattr(board, field)}
+        if wanted.casefold() not in {value.casefold() for value in known}:
+            raise unknown_name(field, wanted, known)
+        boards = tuple(board for board in boards if (getattr(board, field) or "").casefold() == wanted.casefold())
+    return boards
+
+
+def _listing(boards: tuple[Board, ...]) -> str:
+    rows = [(b.name, b.compute_capability or "", b.segment or "", f"{b.memory_gb:g} GB" if b.memory_gb else "") for b in boards]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,22 @@
+"""Faces of a report: one function per format, each from a `Report` to text. None of them judges or measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dltool.registry import Registry
+from dltool.results import Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How the output may look."""
+
+    width: int = 80
+    color: bool = False
+    verbose: bool = False
+
+
+Renderer = Callable[[Report, Style], str]
+FORMATS: Registry[Renderer] = Registry("format", package="dltool.render", entry_points="dltool.renderers")

@@ -1,0 +1,87 @@
+"""What doctor found: the one thing to know, the problems with their remedies, and a count of the rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from rich.text import Text
+
+from dltool.render.terminal.page import Page
+from dltool.results import Finding, Remedy, Report, Risk, Scope, Status
+
+_STYLES = {
+    Status.FAIL: "bold red",
+    Status.CRASH: "bold magenta",
+    Status.WARN: "bold yellow",
+    Status.UNKNOWN: "cyan",
+    Status.INFO: "cyan",
+    Status.PASS: "green",
+    Status.SKIP: "dim",
+}
+_COUNTED = {
+    Status.FAIL: "failed",
+    Status.CRASH: "crashed",
+    Status.WARN: "warned",
+    Status.UNKNOWN: "could not look",
+    Status.INFO: "noted",
+    Status.PASS: "passed",
+    Status.SKIP: "do not apply",
+}
+_RISKS = {Risk.ROOT: " (as root)", Risk.REBOOT: " (as root, restarts the machine)"}
+_SCOPES = {Scope.HOST: "for whoever runs this host", Scope.PROVIDER: "for the provider of this machine: send them this"}
+_INDENT = 8
+
+
+def show(report: Report, page: Page) -> None:
+    """Problems that nothing explains first, each with what it explains; then notes; then the count."""
+    findings = report.findings
+    page.line(Text(report.headline, style=_headline_style(findings)))
+    page.line()
+    problems = [finding for finding in findings if finding.status.is_problem]
+    roots = [finding for finding in problems if finding.caused_by is None]
+    for finding in sorted(roots, key=lambda finding: -finding.status.severity):
+        _problem(finding, [other for other in findings if other.caused_by == finding.id], page)
+    notes = [f for f in findings if f.status in (Status.UNKNOWN, Status.INFO) and f.caused_by is None]
+    rest = [f for f in findings if f.status in (Status.PASS, Status.SKIP)] if page.verbose else []
+    for finding in (*notes, *rest):
+        _head(finding, page)
+    if notes or rest:
+        page.line()
+    counts = Counter(finding.status for finding in findings)
+    parts = [f"{counts[status]} {word}" for status, word in _COUNTED.items() if counts[status]]
+    page.line(f"{', '.join(parts)}." + ("" if page.verbose else " All of them: -v"), style="dim")
+    if problems:
+        page.line(f"What a finding means: dltool doctor --explain {problems[0].id}", style="dim")
+
+
+def _headline_style(findings: Iterable[Finding]) -> str:
+    worst = max((finding.status for finding in findings), key=lambda status: status.severity, default=Status.PASS)
+    return _STYLES[worst] if worst.is_problem else "bold green"
+
+
+def _head(finding: Finding, page: Page) -> None:
+    page.labelled(f"{finding.status.value.upper():<7}", finding.summary, indent=0, label_style=_STYLES[finding.status])
+
+
+def _problem(finding: Finding, explained: list[Finding], page: Page) -> None:
+    _head(finding, page)
+    devices = f" · GPU {', '.join(map(str, finding.devices))}" if finding.devices else ""
+    scope = f" · {_SCOPES[finding.scope]}" if finding.scope in _SCOPES else ""
+    page.line(f"{finding.id}{devices}{scope}", style="dim", indent=_INDENT)
+    if finding.why:
+        page.line(finding.why, indent=_INDENT)
+    for fact in finding.evidence:
+        value = "none" if fact.value is None else str(fact.value)
+        page.labelled("seen", f"{fact.fact}: {value}  ({fact.read_from})", indent=_INDENT, style="dim")
+    for remedy in finding.remedies:
+        _remedy(remedy, page)
+    if explained:
+        page.labelled("explains", "; ".join(other.summary for other in explained), indent=_INDENT, style="dim")
+    page.line()
+
+
+def _remedy(remedy: Remedy, page: Page) -> None:
+    page.labelled("fix", remedy.text + _RISKS.get(remedy.risk, ""), indent=_INDENT, label_style="bold green")
+    for command in remedy.commands:
+        page.command(command, indent=_INDENT + 4)

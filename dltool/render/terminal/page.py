@@ -1,0 +1,66 @@
+"""A page of text: styled where colour is wanted, plain and at a fixed width where it is not."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from dltool.render import Style
+
+Cell = str | Text
+
+
+class Page:
+    """Collects lines and tables, and gives them back as one text."""
+
+    def __init__(self, style: Style) -> None:
+        self.verbose = style.verbose
+        self.width = style.width
+        self._console = Console(
+            file=io.StringIO(),
+            width=style.width,
+            force_terminal=style.color,
+            color_system="auto" if style.color else None,
+            no_color=not style.color,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+
+    def line(self, text: Cell = "", *, style: str = "", indent: int = 0) -> None:
+        """A paragraph, wrapped at the width and indented as a whole."""
+        body = text if isinstance(text, Text) else Text(text, style=style)
+        self._console.print(Padding(body, (0, 0, 0, indent)) if indent else body)
+
+    def labelled(self, label: str, text: str, *, indent: int, style: str = "", label_style: str = "dim") -> None:
+        """A paragraph behind a short label, its further lines under its first."""
+        table = Table.grid(padding=(0, 1))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_row(Text(label, style=label_style), Text(text, style=style))
+        self._console.print(Padding(table, (0, 0, 0, indent)))
+
+    def command(self, text: str, *, indent: int) -> None:
+        """A command to be copied: never wrapped."""
+        self._console.print(Text(" " * indent + text, style="bold"), soft_wrap=True)
+
+    def table(self, head: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Iterable[int] = (), indent: int = 0) -> None:
+        """Columns without frames. `right` are the numbers of those that hold figures."""
+        figures = set(right)
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        for number, title in enumerate(head):
+            table.add_column(title, justify="right" if number in figures else "left", no_wrap=number in figures)
+        for row in rows:
+            table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+        self._console.print(Padding(table, (0, 0, 0, indent)))
+
+    def text(self) -> str:
+        """All of it, without spaces at the ends of lines."""
+        file = self._console.file
+        assert isinstance(file, io.StringIO)
+        return "".join(line.rstrip() + "\n" for line in file.getvalue().splitlines())

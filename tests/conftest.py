@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import fake_nvml
+import pytest
+
+from dltool.probe import nvml as nvml_probe
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and not nvml_probe.read().gpus:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU that NVML can see"))
+
+
+class Play(Protocol):
+    """Let NVML answer as recorded in every process that the test starts from here on."""
+
+    def __call__(
+        self, recording: Mapping[str, fake_nvml.Answer], *, error: str = "", hang: str = "", crash: str = ""
+    ) -> None:
+        """`error`, `hang` and `crash` name calls that misbehave, as fake_nvml.c says: error="nvmlDeviceGetName 3=15"."""
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a libnvidia-ml.so.1 that answers as recorded, and a libcuda.so.1 that can be loaded."""
+    if fake_nvml.compiler() is None:
+        pytest.skip("no gcc to compile the stand-in for libnvidia-ml.so.1 with")
+    directory = tmp_path_factory.mktemp("nvml")
+    fake_nvml.build(directory)
+    return directory
+
+
+@pytest.fixture
+def nvml(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+    def play(recording: Mapping[str, fake_nvml.Answer], *, error: str = "", hang: str = "", crash: str = "") -> None:
+        answers = tmp_path / "nvml-answers.txt"
+        fake_nvml.write(recording, answers)
+        for name, value in fake_nvml.environment(nvml_library, answers, error=error, hang=hang, crash=crash).items():
+            monkeypatch.setenv(name, value)
+
+    return play
