@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+
+from msgspec import Struct
 
 from dltool import tables
 from dltool.errors import UsageError, unknown_name
@@ -24,8 +25,7 @@ PEAK_KEYS = (
 _BRANDS = {"geforce", "tesla", "quadro"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peak:
+class Peak(Struct, frozen=True, kw_only=True):
     """The greatest rate that the hardware can reach for one kind of arithmetic, and how it follows."""
 
     dense: float | None
@@ -41,8 +41,7 @@ class Peak:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Board:
+class Board(Struct, frozen=True, kw_only=True):
     """A GPU board, or the CPU, and its peak rates. Clocks in MHz, GB = 1e9 bytes; unknown is None."""
 
     name: str
@@ -78,13 +77,12 @@ class Board:
     note: str | None = None
     index: int | None = None
     """NVML index when the board is in this machine."""
-    peaks: Mapping[str, Peak] = field(default_factory=dict)
-    peaks_now: Mapping[str, Peak] = field(default_factory=dict)
+    peaks: Mapping[str, Peak] = {}
+    peaks_now: Mapping[str, Peak] = {}
     """The same at the clock that the GPU reports now."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
+class Architecture(Struct, frozen=True, kw_only=True):
     """One compute capability: what a streaming multiprocessor (SM) holds and does per clock."""
 
     compute_capability: str

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
+
+from msgspec.structs import replace
 
 from dltool import tables
 from dltool.catalog import PEAK_KEYS, Architecture, Board, Peak, architecture_of

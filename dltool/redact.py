@@ -6,7 +6,6 @@ Hashes are keyed with the machine's own id, so that they are stable here and can
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import hmac
 import re
@@ -15,13 +14,16 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from dltool.machine import Machine, Share
 
 REDACTED = "[redacted]"
 _UUID = re.compile(r"\b(?:GPU|MIG)-[0-9a-fA-F]+(?:-[0-9a-fA-F]+)*")
 _HASHED = re.compile(r"(?:GPU-|MIG-)?#[0-9a-f]{16}")
 _HOMES = re.compile(r"(/home/|/Users/|[A-Za-z]:\\Users\\)[^/\\:;,'\"\s]+")
-T = TypeVar("T")
+T = TypeVar("T", bound=Struct)
 
 
 class Redactor:
@@ -61,12 +63,12 @@ class Redactor:
         return whole[0] if len(whole) == 1 else beginning
 
     def facts(self, value: T) -> T:
-        """A copy of a dataclass of facts that holds only what may be shared."""
+        """A copy of a struct of facts that holds only what may be shared."""
         changes = {
-            field.name: _shared(hint, getattr(value, field.name), self)
-            for field, hint in zip(dataclasses.fields(value), _hints(type(value)), strict=True)  # type: ignore[arg-type]
+            name: _shared(hint, getattr(value, name), self)
+            for name, hint in zip(value.__struct_fields__, _hints(type(value)), strict=True)
         }
-        return dataclasses.replace(value, **changes)  # type: ignore[type-var]
+        return replace(value, **changes)
 
 
 def redact(machine: Machine, redactor: Redactor) -> Machine:
@@ -75,15 +77,15 @@ def redact(machine: Machine, redactor: Redactor) -> Machine:
 
 
 @cache
-def _hints(kind: type) -> tuple[Any, ...]:
+def _hints(kind: type[Struct]) -> tuple[Any, ...]:
     hints = get_type_hints(kind, include_extras=True)
-    return tuple(hints[field.name] for field in dataclasses.fields(kind))
+    return tuple(hints[name] for name in kind.__struct_fields__)
 
 
 def _shared(hint: Any, value: Any, redactor: Redactor) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
-    if dataclasses.is_dataclass(value):
+    if isinstance(value, Struct):
         return redactor.facts(value)
     inner = _inner_types(hint)
     if isinstance(value, str):

@@ -26,7 +26,8 @@ class Registry(Generic[T]):
         self._entry_points = entry_points
         self._listing = listing
         self._items: dict[str, T] = {}
-        self._loaded = False
+        self._own_loaded = False
+        self._plugins_loaded = False
 
     def add(self, name: str, item: T) -> T:
         """Bind `name`; a doubled name is a programming error, never a silent replacement."""
@@ -40,12 +41,14 @@ class Registry(Generic[T]):
         return lambda item: self.add(name, item)
 
     def get(self, name: str) -> T:
-        """The thing called `name`.
+        """The thing called `name`; strangers' plugins are loaded only when it is none of ours.
 
         Raises:
             UsageError: no such name; the remedy suggests the nearest.
         """
-        self._load()
+        self._load_own()
+        if name not in self._items:
+            self._load_plugins()
         try:
             return self._items[name]
         except KeyError:
@@ -53,27 +56,32 @@ class Registry(Generic[T]):
 
     def names(self) -> tuple[str, ...]:
         """All names, in the order of registration."""
-        self._load()
+        self._load_all()
         return tuple(self._items)
 
     def __iter__(self) -> Iterator[tuple[str, T]]:
-        self._load()
+        self._load_all()
         return iter(self._items.items())
 
-    def _load(self) -> None:
-        if self._loaded:
+    def _load_all(self) -> None:
+        self._load_own()
+        self._load_plugins()
+
+    def _load_own(self) -> None:
+        if self._own_loaded:
             return
-        self._loaded = True
+        self._own_loaded = True
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")
-        if self._entry_points:
-            self._load_plugins(self._entry_points)
 
-    def _load_plugins(self, group: str) -> None:
+    def _load_plugins(self) -> None:
+        if self._plugins_loaded or self._entry_points is None:
+            return
+        self._plugins_loaded = True
         from importlib.metadata import entry_points
 
-        for plugin in entry_points(group=group):
+        for plugin in entry_points(group=self._entry_points):
             try:
                 plugin.load()
             except Exception as error:  # a stranger's module may fail in any way

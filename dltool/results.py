@@ -6,11 +6,11 @@ The field names are a promise to other programs (docs/report.schema.json); `SCHE
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from dltool.catalog import Board
 from dltool.errors import ExitCode, UsageError
@@ -65,8 +65,7 @@ class Scope(str, Enum):
     PROVIDER = "provider"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(Struct, frozen=True, kw_only=True):
     """A fact that a verdict rests on, and where it was read."""
 
     fact: str
@@ -74,8 +73,7 @@ class Evidence:
     read_from: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remedy:
+class Remedy(Struct, frozen=True, kw_only=True):
     """One way to mend a problem: in words, and as exact commands."""
 
     text: str
@@ -83,8 +81,7 @@ class Remedy:
     risk: Risk = Risk.USER
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """One answer of one check."""
 
     status: Status
@@ -106,16 +103,14 @@ class Finding:
             raise ValueError(f"{self.summary!r}: a {self.status.value} needs a remedy")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class Work(Struct, frozen=True, kw_only=True):
     """What one step cannot avoid: arithmetic operations (a multiply-add is two) and bytes moved to and from memory."""
 
     ops: int = 0
     bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Struct, frozen=True, kw_only=True):
     """A sampled quantity while the clock ran."""
 
     minimum: float
@@ -123,8 +118,7 @@ class Span:
     maximum: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conditions:
+class Conditions(Struct, frozen=True, kw_only=True):
     """What the device did while the samples were taken. Unknown is null."""
 
     sm_mhz: Span | None = None
@@ -138,8 +132,7 @@ class Conditions:
     cpu_mhz: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
+class Verified(Struct, frozen=True, kw_only=True):
     """The result compared with a reference computed in a wider type."""
 
     reference: str
@@ -148,8 +141,7 @@ class Verified:
     ok: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
+class Measurement(Struct, frozen=True, kw_only=True):
     """One timed case: raw samples and what follows from them.
 
     A case that could not be timed has no samples and says why in `not_run`.
@@ -180,15 +172,14 @@ class Measurement:
     """"native", "emulated", "library" ...: how the device does this dtype, with the reason."""
     conditions: Conditions = Conditions()
     verified: Verified | None = None
-    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    settings: Mapping[str, Scalar] = {}
     """Versions and switches without which the figure is no result."""
     overhead_s: float | None = None
     """Wall time of the case outside its timed samples."""
     not_run: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """Everything one command found out: every renderer takes one, every command makes one."""
 
     schema: str = SCHEMA
@@ -235,6 +226,5 @@ def load(path: Path) -> Report:
         raise UsageError(f"{path} is not a report: {error}", remedy=remedy) from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _SchemaOnly:
+class _SchemaOnly(Struct, frozen=True, kw_only=True):
     schema: str | None = None

@@ -19,23 +19,27 @@ class Entry:
     """A stored report as its file name tells."""
 
     id: str
-    """Date, time, command and four random hex digits: "20261121-131443-bench-gemm-1f3a"."""
+    """Date, time, command and four random hex digits: "20261121-131443-bench_gemm-1f3a"."""
     path: Path
     size_bytes: int
 
     @property
     def command(self) -> str:
         """The command that made it: "bench gemm"."""
-        return " ".join(self.id.split("-")[2:-1])
+        return self._parts()[2].replace("_", " ")
 
     @property
     def created(self) -> str:
         """When, in UTC: "2026-11-21 13:14:43"."""
-        day, clock = self.id.split("-")[:2]
+        day, clock = self._parts()[:2]
         return f"{day[:4]}-{day[4:6]}-{day[6:8]} {clock[:2]}:{clock[2:4]}:{clock[4:6]}"
 
+    def _parts(self) -> tuple[str, ...]:
+        match = _ID.fullmatch(self.id)
+        return match.groups() if match else ("", "", self.id, "")
 
-_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]+-[0-9a-f]{4}")
+
+_ID = re.compile(r"(\d{8})-(\d{6})-([a-z0-9_-]+)-([0-9a-f]{4})")
 
 
 def directory() -> Path:
@@ -54,7 +58,7 @@ def save(report: Report) -> Path:
     folder = directory()
     folder.mkdir(parents=True, exist_ok=True)
     stamp = re.sub(r"\D", "", report.created)[:14]
-    words = "-".join(re.sub(r"[^a-z0-9]+", "", word) for word in report.command) or "report"
+    words = "_".join(re.sub(r"[^a-z0-9-]+", "", word) for word in report.command) or "report"
     name = f"{stamp[:8]}-{stamp[8:]}-{words}-{secrets.token_hex(2)}"
     descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".writing-")
     try:

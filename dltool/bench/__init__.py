@@ -1,7 +1,7 @@
 """Benchmarks: the registry of workloads, and what one must offer.
 
 A workload is a frozen dataclass whose fields are its parameters, under the same names from the command line to the column of
-the table. It declares the work that it cannot avoid; the harness times, checks and divides. Importing one does not import torch.
+the table. It declares the work that it cannot avoid; the harness times, checks and divides. Importing one imports no torch.
 """
 
 from __future__ import annotations

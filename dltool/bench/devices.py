@@ -151,7 +151,7 @@ def cuda_timer(torch: Any, index: int) -> Timer:
 def settings(device: Device) -> Mapping[str, Scalar]:
     """The versions and switches that a figure from this device depends on."""
     torch = import_torch()
-    common: dict[str, Scalar] = {"torch": torch.__version__, "fp32_precision": torch.get_float32_matmul_precision()}
+    common: dict[str, Scalar] = {"torch": str(torch.__version__), "fp32_precision": torch.get_float32_matmul_precision()}
     if device.kind == "cpu":
         return {**common, "threads": device.threads, "isa": torch.backends.cpu.get_cpu_capability()}
     return {

@@ -188,7 +188,7 @@ def driver_version_mismatch(machine: Machine) -> Iterator[Finding]:
         return
     yield Finding(
         status=Status.FAIL,
-        summary=f"kernel module {module or 'of another version'} and driver libraries {library or 'of another'} do not fit together",
+        summary=f"kernel module {module or 'of another version'} and driver libraries {library or 'beside it'} do not fit",
         why="The driver was updated under the running kernel module. CUDA refuses until both halves are of one version.",
         evidence=(
             Evidence(fact="kernel module", value=module, read_from="/proc/driver/nvidia/version"),

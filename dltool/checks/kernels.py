@@ -60,7 +60,7 @@ def driver_too_old(machine: Machine) -> Iterator[Finding]:
     else:
         yield Finding(
             status=Status.FAIL,
-            summary=f"driver {machine.driver.version} is too old for PyTorch's CUDA {torch.cuda}: it needs {floor.floor} or newer",
+            summary=f"driver {machine.driver.version} is too old for PyTorch's CUDA {torch.cuda}: that needs {floor.floor}",
             why="torch.cuda.is_available() is False and programs run on the CPU, often with only a warning.",
             evidence=evidence,
             remedies=(

@@ -44,8 +44,8 @@ def install_torch(machine: Machine, *, why: str) -> Iterator[Remedy]:
     )
     if choice is None:
         yield Remedy(
-            text=f"No published PyTorch suits GPU, driver and Python at once. Relax one: another Python (this is {python.version}), "
-            f"a newer driver (this is {machine.driver.version or 'unknown'}), or a build from source."
+            text="No published PyTorch suits GPU, driver and Python at once. Relax one: "
+            f"Python ({python.version} here), the driver ({machine.driver.version or 'unknown'} here), or build from source."
         )
         return
     yield Remedy(text=why, commands=(f"{pip(python)} {choice.requirements()}",))
@@ -230,7 +230,7 @@ def nvidia_wheels_mixed(machine: Machine) -> Iterator[Finding]:
         ),
         remedies=(
             Remedy(
-                text="Make a fresh environment (uninstalling one set also deletes files of the other), or remove and reinstall.",
+                text="Make a fresh environment, or remove all of one set and reinstall (both sets own the same files).",
                 commands=(
                     f"{pip(python).replace(' install', ' uninstall')} -y {' '.join(extra or wheels)}",
                     f"{pip(python)} --force-reinstall torch=={_torch_version(machine)}",

@@ -55,7 +55,7 @@ def gpu_info(
 
 def _here(clock_mhz: float | None) -> tuple[Machine, tuple[Board, ...]]:
     """The GPUs in this machine, the CPU where there is none."""
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from dltool import catalog, peaks, probe, redact
 

@@ -92,7 +92,7 @@ def side_by_side(sources: Mapping[str, Callable[[], Any]], timeout_s: float) -> 
 
 
 def _assemble(answers: Mapping[str, Any], gaps: dict[str, str]) -> Machine:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     nvml, driver, host, python = (answers.get(name) for name in ("nvml", "driver", "host", "python"))
     machine = Machine(
@@ -130,7 +130,7 @@ def _assemble(answers: Mapping[str, Any], gaps: dict[str, str]) -> Machine:
 
 
 def _with_clock(machine: Machine) -> Machine:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from dltool.probe import cpu_clock
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from dltool.catalog import PEAK_KEYS, Board, Peak
 from dltool.machine import Gpu, Machine
@@ -114,10 +115,10 @@ def _state(gpu: Gpu, page: Page) -> None:
         ", ".join(gpu.throttle_reasons or ()) or None,
     ), indent=2)  # fmt: skip
     links = gpu.nvlinks or ()
+    most = f"at most gen {gpu.pcie_generation_max} x{gpu.pcie_width_max}"
     page.labelled("linked", _sentence(
         gpu.pci_bus_id,
-        _maybe(f"PCIe gen {gpu.pcie_generation} x{gpu.pcie_width} (at most gen {gpu.pcie_generation_max} x{gpu.pcie_width_max})",
-               gpu.pcie_generation),
+        _maybe(f"PCIe gen {gpu.pcie_generation} x{gpu.pcie_width} ({most})", gpu.pcie_generation),
         f"{sum(bool(link.active) for link in links)} of {len(links)} NVLinks up" if links else None,
     ), indent=2)  # fmt: skip
     page.labelled("mode", _sentence(

@@ -72,7 +72,7 @@ def _settings(case: Measurement) -> str:
 
 
 def _remarks(cases: tuple[Measurement, ...], page: Page) -> None:
-    remarks = [(name(case), remark) for case in cases for remark in _remarks_of(case)]
+    remarks = [(name(case), "; ".join(found)) for case in cases if (found := _remarks_of(case))]
     if remarks:
         page.line()
     for case_name, remark in remarks:
