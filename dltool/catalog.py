@@ -107,9 +107,19 @@ def architectures() -> tuple[Architecture, ...]:
 
 
 @cache
+def _rows() -> Mapping[str, tables.Row]:
+    return {row["name"]: row for row in tables.folder("gpus")}
+
+
 def boards() -> Mapping[str, Board]:
     """All boards by name, without peaks."""
-    return {row["name"]: _board(row) for row in tables.folder("gpus")}
+    return {name: board(name) for name in _rows()}
+
+
+@cache
+def board(name: str) -> Board:
+    """The board of exactly this name, without peaks."""
+    return _board(_rows()[name])
 
 
 def architecture_of(compute_capability: str, chip: str | None = None) -> Architecture | None:
@@ -133,15 +143,17 @@ def find(name: str) -> Board:
     wanted = _normal(name)
     row = index.get(wanted) or index.get(_without_brand(wanted))
     if row is None:
-        raise unknown_name("GPU", name, boards(), listing="dltool gpu-info --list")
+        raise unknown_name("GPU", name, _rows(), listing="dltool gpu-info --list")
     if row["kind"] == "never":
         meant = f"Ask for `{row['board']}`." if row["board"] else "See: dltool gpu-info --list"
         raise UsageError(f"no GPU called `{name}` ever shipped: {row['note']}", remedy=meant)
-    return boards()[row["board"]]
+    return board(row["board"])
 
 
 def identify(*, name: str | None, device_id: str | None, memory_bytes: int | None) -> Board | None:
     """The board behind what a driver reports: its name first, then its PCI device id; memory decides between variants.
+
+    Some laptop GPUs report the name of the desktop card: no board of that name has the id, but one has that no driver names.
 
     Args:
         name: as NVML gives it, "NVIDIA H100 80GB HBM3".
@@ -149,27 +161,31 @@ def identify(*, name: str | None, device_id: str | None, memory_bytes: int | Non
         memory_bytes: total device memory as NVML gives it (somewhat below the marketed size).
     """
     wanted = _normal(name or "")
-    named = [row["board"] for row in tables.rows("names") if row["kind"] == "nvml" and _normal(row["name"]) == wanted]
-    named += [board.name for board in boards().values() if _normal(board.name) == wanted]
-    candidates = {boards()[board].name: boards()[board] for board in named} or _by_device_id(device_id)
-    if len(candidates) <= 1 or memory_bytes is None:
-        return next(iter(candidates.values()), None) if len(candidates) == 1 else None
-    return min(candidates.values(), key=lambda board: abs((board.memory_gb or 0) * 1e9 - memory_bytes))
+    reported = [row for row in tables.rows("names") if row["kind"] == "nvml"]
+    named = [row["board"] for row in reported if _normal(row["name"]) == wanted]
+    named += [own for own in _rows() if _normal(own) == wanted]
+    by_id = _by_device_id(device_id)
+    unnamed = set(by_id) - {row["board"] for row in reported}
+    both = [found for found in dict.fromkeys(named) if found in by_id]
+    candidates = [board(found) for found in both or (named and sorted(unnamed)) or dict.fromkeys(named) or by_id]
+    if len(candidates) > 1 and memory_bytes is not None:
+        away = {own.name: abs((own.memory_gb or 0) * 1e9 - memory_bytes) for own in candidates}
+        candidates = [own for own in candidates if away[own.name] == min(away.values())]
+    return candidates[0] if len(candidates) == 1 else None
 
 
-def _by_device_id(device_id: str | None) -> dict[str, Board]:
+def _by_device_id(device_id: str | None) -> list[str]:
     vendor, _, device = (device_id or "").partition(":")
     if vendor != "10de":
-        return {}
-    names = [row["name"] for row in tables.folder("gpus") if device in row["pci_device_ids"].split()]
-    return {name: boards()[name] for name in names}
+        return []
+    return [name for name, row in _rows().items() if device in row["pci_device_ids"].split()]
 
 
 @cache
 def _index() -> Mapping[str, tables.Row]:
     """Every normalised name to its row in names.csv; a board's own name is one too and wins."""
     index: dict[str, tables.Row] = {}
-    own = [{"board": name, "kind": "board", "note": "", "name": name} for name in boards()]
+    own = [{"board": name, "kind": "board", "note": "", "name": name} for name in _rows()]
     spoken_first = sorted(tables.rows("names"), key=lambda row: row["kind"] == "nvml")
     for row in [*own, *spoken_first]:
         index.setdefault(_normal(row["name"]), row)

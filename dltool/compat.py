@@ -126,6 +126,13 @@ def driver_floor(cuda: str, *, windows: bool = False) -> DriverFloor | None:
     return None
 
 
+def dropped_by_cuda(compute_capability: str, cuda: str) -> bool:
+    """Is the GPU too old for this CUDA ("13.2") to compile for, so that neither machine code nor PTX of it can be there?"""
+    wanted = re.compile(rf"{re.escape(cuda)}(\.\d+)*$")
+    least = next((row["min_cc"] for row in tables.rows("compat/cuda") if wanted.match(row["cuda"])), "")
+    return bool(least) and version(compute_capability) < version(least)
+
+
 def torch_release(torch: str) -> tables.Row | None:
     """The row of a published torch release; None for a nightly, a vendor's build, or one newer than the table."""
     base = torch.partition("+")[0]
@@ -166,6 +173,7 @@ def newest_torch(
     driver: str | None,
     compute_capabilities: Sequence[str],
     windows: bool = False,
+    wsl: bool = False,
     processor: str = "x86_64",
     companions: Iterable[str] = (),
 ) -> TorchChoice | None:
@@ -175,6 +183,7 @@ def newest_torch(
         python: version of the interpreter.
         driver: version of the driver; None when a driver is still to be installed.
         compute_capabilities: of every GPU that must run it.
+        wsl: Linux wheels on the driver of Windows, whose versions are counted otherwise.
         companions: which of torchvision and torchaudio to choose along with it.
     """
     for row in reversed(tables.rows("compat/torch_releases")):
@@ -182,7 +191,7 @@ def newest_torch(
             continue
         for build in _cuda_builds(row):
             code = torch_code(row["torch"], build, windows=windows, processor=processor)
-            if code and _driver_suits(build, driver, windows) and _covers(code, build, compute_capabilities):
+            if code and _driver_suits(build, driver, windows or wsl) and _covers(code, build, compute_capabilities):
                 pins = tuple(f"{name}=={row[name]}" for name in companions if row.get(name))
                 return TorchChoice(torch=row["torch"], build=build, companions=pins, index=wheel_index(build))
     return None

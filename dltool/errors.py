@@ -9,7 +9,6 @@ Anything else that is raised is a bug of ours and keeps its traceback until `cli
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -47,6 +46,8 @@ class CannotRun(DltoolError):
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, listing: str | None = None) -> UsageError:
     """The error for a name that is not in a table: nearest names, and where to see them all."""
+    import difflib
+
     names = sorted(known)
     folded = {candidate.casefold(): candidate for candidate in names}
     near = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]

@@ -56,6 +56,7 @@ class Nvml:
         import pynvml
 
         self._pynvml: Any = pynvml
+        self._mismatch: Any = getattr(pynvml, "NVMLLibraryMismatchError", ())
         self._on_call = on_call or (lambda _function, _args: None)
         self._names = {
             value: name for name, value in vars(pynvml).items() if name.startswith("NVML_ERROR_") and isinstance(value, int)
@@ -74,6 +75,8 @@ class Nvml:
             raise NvmlError("NVML_ERROR_FUNCTION_NOT_FOUND", function, "nvidia-ml-py is too old for this call")
         try:
             answer = call(*args)
+        except self._mismatch:  # what the binding makes of FUNCTION_NOT_FOUND where a call has versions
+            raise NvmlError("NVML_ERROR_FUNCTION_NOT_FOUND", function, "Function Not Found") from None
         except self._pynvml.NVMLError as error:
             code = int(error.value)
             raise NvmlError(self._names.get(code, f"NVML error {code}"), function, str(error)) from None

@@ -8,12 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from dltool import tables
 from dltool.catalog import PEAK_KEYS, Architecture, Board, Peak, architecture_of
-from dltool.machine import Cpu, Gpu
+
+if TYPE_CHECKING:
+    from dltool.machine import Cpu, Gpu
 
 _NO_SPARSITY = {"fp64_tensor", "int1_tensor"}
 

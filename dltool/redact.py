@@ -22,7 +22,12 @@ from dltool.machine import Machine, Share
 REDACTED = "[redacted]"
 _UUID = re.compile(r"\b(?:GPU|MIG)-[0-9a-fA-F]+(?:-[0-9a-fA-F]+)*")
 _HASHED = re.compile(r"(?:GPU-|MIG-)?#[0-9a-f]{16}")
-_HOMES = re.compile(r"(/home/|/Users/|[A-Za-z]:\\Users\\)[^/\\:;,'\"\s]+")
+_HOMES = re.compile(r"(/home/|/Users/|[A-Za-z]:\\Users\\)[^/\\:;,'\"\s~]+")
+_IMPERSONAL = frozenset((
+    "cuda", "debian", "docker", "dltool", "fedora", "gpu", "jetson", "kubernetes", "linux", "localhost", "machine", "nvidia",
+    "podman", "pip", "python", "root", "runner", "torch", "ubuntu", "user",
+))  # fmt: skip
+"""As a host or user name these tell nothing, and as words of the facts they must stay."""
 T = TypeVar("T", bound=Struct)
 
 
@@ -31,8 +36,8 @@ class Redactor:
 
     Args:
         key: secret of the machine; the same key gives the same hashes.
-        home: the user's home directory, shown as `~`.
-        hostname: replaced wherever it occurs as a word.
+        home: the user's home directory, shown as `~`; its last part, the user name, is replaced in other paths too.
+        hostname: replaced wherever it occurs as a word, with its domain or without.
         uuids: of the GPUs here; CUDA accepts unique beginnings of them, which must hash like the whole.
     """
 
@@ -40,7 +45,8 @@ class Redactor:
         self._key = key
         self._uuids = uuids
         self._home = home.rstrip("/\\")
-        self._hostname = re.compile(rf"\b{re.escape(hostname)}\b") if len(hostname) > 2 else None
+        self._user = _names(r"(?<=[/\\]){}(?=$|[/\\:;,'\"\s])", re.split(r"[/\\]", self._home)[-1])
+        self._hostname = _names(r"(?<![\w-]){}(?![\w-])", hostname, hostname.partition(".")[0])
 
     def digest(self, value: str) -> str:
         """`#` and a 64-bit keyed hash, behind the "GPU-" or "MIG-" of a UUID; what is one already stays as it is."""
@@ -54,6 +60,8 @@ class Redactor:
         if self._home and self._home != "/":
             value = re.sub(rf"{re.escape(self._home)}(?=$|[/\\:;,'\"\s])", "~", value)
         value = _HOMES.sub("~", value)
+        if self._user:
+            value = self._user.sub("[user]", value)
         if self._hostname:
             value = self._hostname.sub("[host]", value)
         return _UUID.sub(lambda match: self.digest(self._whole_uuid(match[0])), value)
@@ -71,9 +79,15 @@ class Redactor:
         return replace(value, **changes)
 
 
+def _names(pattern: str, *names: str) -> re.Pattern[str] | None:
+    """What finds any of the names that could tell somebody apart, the longest first."""
+    telling = [re.escape(name) for name in names if len(name) > 2 and name.lower() not in _IMPERSONAL]
+    return re.compile(pattern.format(f"(?:{'|'.join(telling)})")) if telling else None
+
+
 def redact(machine: Machine, redactor: Redactor) -> Machine:
     """The machine as it may leave: redacting twice changes nothing more."""
-    return redactor.facts(machine)
+    return replace(redactor.facts(machine), schema=machine.schema)
 
 
 @cache

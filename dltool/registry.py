@@ -84,5 +84,5 @@ class Registry(Generic[T]):
         for plugin in entry_points(group=self._entry_points):
             try:
                 plugin.load()
-            except Exception as error:  # a stranger's module may fail in any way
+            except (Exception, SystemExit) as error:  # a stranger's module may fail in any way
                 self.broken[f"{plugin.name} ({plugin.value})"] = f"{type(error).__name__}: {error}"

@@ -10,7 +10,7 @@ import re
 
 from dltool.errors import UsageError
 
-_BYTES = {"": 1, "b": 1} | {
+_BYTES: dict[str, int] = {"": 1, "b": 1} | {
     f"{prefix}{suffix}": base**power
     for power, prefix in enumerate("kmgt", start=1)
     for base, suffix in ((1000, "b"), (1024, "ib"), (1024, ""))
@@ -24,9 +24,10 @@ def significant(value: float, digits: int = 3) -> str:
     if value == 0:
         return "0"
     text = f"{value:.{digits}g}"
-    if "e" in text:
-        return f"{float(text):.0f}" if abs(value) >= 1 else f"{float(text):.{digits + 6}f}".rstrip("0")
-    return text
+    if "e" not in text:
+        return text
+    decimals = digits - 1 - int(text.partition("e")[2])
+    return f"{float(text):.{decimals}f}".rstrip("0") if decimals > 0 else f"{float(text):.0f}"
 
 
 def gib(size: float | None) -> str:
@@ -83,11 +84,13 @@ def parse_bytes(text: str) -> int:
     Raises:
         UsageError: not a number, negative, or an unknown unit.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
-    factor = _BYTES.get(match[2].lower()) if match else None
+    match = re.fullmatch(r"\s*(\d{1,30})(?:\.(\d{1,30}))?\s*([a-zA-Z]*)\s*", text)
+    factor = _BYTES.get(match[3].lower()) if match else None
     if match is None or factor is None:
         raise UsageError(f"`{text}` is not a size", remedy="Write a number with a unit: 64MiB, 1.5GB, 4096.")
-    return int(float(match[1]) * factor)
+    part = match[2] or "0"
+    scale: int = 10 ** len(part)
+    return int(match[1]) * factor + int(part) * factor // scale
 
 
 def parse_seconds(text: str) -> float:
@@ -96,7 +99,7 @@ def parse_seconds(text: str) -> float:
     Raises:
         UsageError: not a positive duration.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|min|m|h)?\s*", text)
+    match = re.fullmatch(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*(ms|s|sec|min|m|h)?\s*", text)
     if match is None or float(match[1]) <= 0:
         raise UsageError(f"`{text}` is not a duration", remedy="Write a positive number with a unit: 60s, 500ms, 2min.")
     factor = {"ms": 1e-3, "s": 1.0, "sec": 1.0, None: 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}[match[2]]

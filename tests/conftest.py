@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 import fake_nvml
+import hypothesis
 import pytest
 
 from dltool.probe import nvml as nvml_probe
+
+hypothesis.settings.register_profile("dltool", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("dltool")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -16,15 +19,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if marked and not nvml_probe.read().gpus:
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU that NVML can see"))
-
-
-class Play(Protocol):
-    """Let NVML answer as recorded in every process that the test starts from here on."""
-
-    def __call__(
-        self, recording: Mapping[str, fake_nvml.Answer], *, error: str = "", hang: str = "", crash: str = ""
-    ) -> None:
-        """`error`, `hang` and `crash` name calls that misbehave, as fake_nvml.c says: error="nvmlDeviceGetName 3=15"."""
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +32,7 @@ def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def nvml(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+def nvml(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> fake_nvml.Play:
     def play(recording: Mapping[str, fake_nvml.Answer], *, error: str = "", hang: str = "", crash: str = "") -> None:
         answers = tmp_path / "nvml-answers.txt"
         fake_nvml.write(recording, answers)

@@ -59,6 +59,11 @@ def device_nodes_missing(machine: Machine) -> Iterator[Finding]:
     if machine.os.wsl or machine.os.tegra or (driver.kernel_module_version is None and not machine.gpus):
         yield Finding(status=Status.SKIP, summary="no loaded kernel module that would use them")
         return
+    if not driver.device_nodes and {"driver", "driver.device_nodes"} & machine.gaps.keys():
+        yield Finding(
+            status=Status.UNKNOWN, summary=f"/dev could not be looked at: {machine.why_missing('driver.device_nodes')}"
+        )
+        return
     nodes = {node.path: node for node in driver.device_nodes}
     wanted = ["/dev/nvidiactl", "/dev/nvidia-uvm"]
     numbered = [path for path in nodes if path.removeprefix("/dev/nvidia").isdigit()]
@@ -86,7 +91,7 @@ def device_nodes_missing(machine: Machine) -> Iterator[Finding]:
             summary=f"{' and '.join(missing)} not there yet: the driver creates it at the first use of CUDA",
             evidence=evidence,
         )
-    if closed and len(closed) >= len(numbered):
+    if set(closed) & set(wanted) or (numbered and set(numbered) <= set(closed)):
         yield Finding(
             status=Status.FAIL,
             summary=f"this user may not open {' '.join(closed)}",
@@ -97,7 +102,11 @@ def device_nodes_missing(machine: Machine) -> Iterator[Finding]:
             ),
             scope=Scope.HOST,
         )  # fmt: skip
-    if not missing and not closed:
+    elif closed:  # on shared machines a job is given a part of the GPUs
+        yield Finding(
+            status=Status.INFO, summary=f"{len(closed)} of {len(numbered)} GPUs are not for this user", evidence=evidence
+        )
+    elif not missing:
         yield Finding(status=Status.PASS, summary="the device nodes are there and may be opened")
 
 
@@ -112,6 +121,8 @@ def gpu_lost(machine: Machine) -> Iterator[Finding]:
     answering = {gpu.pci_bus_id for gpu in machine.gpus}
     bound = {device.bus_id for device in machine.pci or () if device.kernel_driver == "nvidia"}
     missing = sorted(bound - answering) if machine.gpus and None not in answering else []
+    driverless = sorted(device.bus_id for device in machine.pci or () if device.kernel_driver is None)
+    unbound = [bus_id for bus_id in driverless if bus_id not in answering] if None not in answering else []
     restricted = machine.os.container or any(name.startswith("SLURM_JOB") for name in machine.environment)
     if not machine.gpus:
         yield Finding(status=Status.SKIP, summary="no GPU answers at all")
@@ -125,15 +136,27 @@ def gpu_lost(machine: Machine) -> Iterator[Finding]:
             devices=tuple(lost),
         )
     elif missing and restricted:
-        yield Finding(status=Status.INFO, summary=f"{len(machine.gpus)} of {len(bound)} GPUs of the host are given to this job")
+        yield Finding(
+            status=Status.INFO,
+            summary=f"{len(machine.gpus)} of {len(bound)} GPUs of the host are given to this job",
+            evidence=(Evidence(fact="not given", value=" ".join(missing), read_from=f"{SYSFS} and NVML"),),
+        )
     elif missing:
         yield Finding(
             status=Status.FAIL,
-            summary=f"{len(missing)} of {len(bound)} GPUs on the PCI bus is not seen by the driver: {' '.join(missing)}",
+            summary=f"the driver holds {len(bound)} GPUs but shows {len(machine.gpus)}; missing: {' '.join(missing)}",
             evidence=(
                 Evidence(fact="bound to nvidia", value=" ".join(sorted(bound)), read_from=SYSFS),
                 Evidence(fact="answering", value=" ".join(sorted(map(str, answering))), read_from="NVML"),
             ),
+            remedies=_lost_remedies(),
+            scope=Scope.HOST,
+        )
+    elif unbound and not restricted:
+        yield Finding(
+            status=Status.WARN,
+            summary=f"no driver took the GPU at {' '.join(unbound)}: it failed to start, or this driver does not support it",
+            evidence=(Evidence(fact="without a driver", value=" ".join(unbound), read_from=SYSFS),),
             remedies=_lost_remedies(),
             scope=Scope.HOST,
         )

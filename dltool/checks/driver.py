@@ -62,18 +62,22 @@ def nouveau_loaded(machine: Machine) -> Iterator[Finding]:
     if not held:
         yield Finding(status=Status.PASS, summary="no GPU is held by nouveau")
         return
+    evidence = tuple(
+        Evidence(fact=f"driver of {device.bus_id}", value=device.kernel_driver, read_from=f"{SYSFS}/{device.bus_id}/driver")
+        for device in held
+    )
+    if machine.gpus:  # a display card beside the GPUs that compute
+        yield Finding(
+            status=Status.INFO,
+            summary=f"{held[0].kernel_driver} holds {len(held)} GPU(s), which CUDA cannot use; the others have NVIDIA's driver",
+            evidence=evidence,
+        )
+        return
     yield Finding(
         status=Status.FAIL,
         summary=f"{held[0].kernel_driver} holds the GPU, so NVIDIA's driver cannot: CUDA will find no device",
         why="The kernel gave the GPU to its own display driver when it started.",
-        evidence=tuple(
-            Evidence(
-                fact=f"driver of {device.bus_id}",
-                value=device.kernel_driver,
-                read_from=f"{SYSFS}/{device.bus_id}/driver",
-            )
-            for device in held
-        ),
+        evidence=evidence,
         remedies=(
             Remedy(
                 text="Keep nouveau from loading, then restart (install NVIDIA's driver first if it is not there).",
@@ -102,6 +106,10 @@ def driver_missing(machine: Machine) -> Iterator[Finding]:
         return
     if machine.gpus or driver.version:
         yield Finding(status=Status.PASS, summary=f"driver {driver.version or 'of unknown version'} is installed")
+        return
+    if driver.modules is None and driver.kernel_module_version is None and "driver.kernel_module_version" not in machine.gaps:
+        reason = machine.why_missing("driver.kernel_module_version")
+        yield Finding(status=Status.UNKNOWN, summary=f"the kernel could not be asked: {reason}")
         return
     module = driver.kernel_module_version is not None or "nvidia" in (driver.modules or ())
     library = driver.nvml_error != "NVML_ERROR_LIBRARY_NOT_FOUND"
@@ -147,14 +155,14 @@ def driver_missing(machine: Machine) -> Iterator[Finding]:
 def _no_library(machine: Machine, evidence: tuple[Evidence, ...]) -> Finding:
     """NVML is absent although the kernel module runs: harmless for CUDA itself if libcuda is there."""
     if machine.os.container:
-        remedy = Remedy(
-            text="Give the container the driver's libraries.",
-            commands=("docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility IMAGE",),
+        remedies: tuple[Remedy, ...] = (
+            Remedy(
+                text="Give the container the driver's libraries.",
+                commands=("docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility IMAGE",),
+            ),
         )
     else:
-        remedy = Remedy(
-            text="Install the user-space half of the same driver version.", commands=("nvidia-smi",), risk=Risk.ROOT
-        )
+        remedies = install_driver(machine)  # the module's version may be one that the package source no longer has
     cuda = machine.driver.libcuda is not None
     return Finding(
         status=Status.WARN if cuda else Status.FAIL,
@@ -162,12 +170,12 @@ def _no_library(machine: Machine, evidence: tuple[Evidence, ...]) -> Finding:
         if not cuda
         else "CUDA's library is here but NVML's is not: nvidia-smi and monitoring do not work",
         evidence=evidence,
-        remedies=(remedy,),
+        remedies=remedies,
         scope=Scope.ENVIRONMENT if machine.os.container else Scope.HOST,
     )
 
 
-@check("driver-version-mismatch")
+@check("driver-version-mismatch", caused_by=("driver-missing",))
 def driver_version_mismatch(machine: Machine) -> Iterator[Finding]:
     """Are the loaded kernel module and the driver's libraries of one version?
 
@@ -270,7 +278,10 @@ def _not_answering_remedies(machine: Machine) -> tuple[Remedy, ...]:
     )
     if machine.os.container and machine.driver.nvml_error == "NVML_ERROR_UNKNOWN":
         return (
-            Remedy(text="The container lost its devices (a daemon-reload on the host does that): start it anew."),
+            Remedy(
+                text="The container lost its devices (a daemon-reload on the host does that): start it anew.",
+                commands=("docker restart CONTAINER",),
+            ),
             kernel_log,
         )
     return (kernel_log, Remedy(text="Restart the machine.", commands=("sudo reboot",), risk=Risk.REBOOT))

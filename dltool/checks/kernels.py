@@ -47,7 +47,8 @@ def driver_too_old(machine: Machine) -> Iterator[Finding]:
     if floor is None or have is None:
         yield Finding(
             status=Status.UNKNOWN,
-            summary=f"cannot tell whether driver {machine.driver.version} suits CUDA {torch.cuda}: newer than the tables",
+            summary=f"cannot tell whether the driver suits CUDA {torch.cuda}: "
+            + ("the driver's version is not known" if have is None else f"CUDA {torch.cuda} is not in the tables"),
             evidence=evidence,
         )
     elif have >= compat.version(floor.floor):
@@ -91,7 +92,7 @@ def torch_lacks_gpu_code(machine: Machine) -> Iterator[Finding]:
     if torch is None or torch.cuda is None:
         yield Finding(status=Status.SKIP, summary="no PyTorch with CUDA is installed")
         return
-    gpus = [gpu for gpu in machine.gpus if gpu.compute_capability]
+    gpus = [gpu for gpu in machine.gpus if compat.known_version(gpu.compute_capability)]
     if not gpus:
         yield Finding(status=Status.SKIP, summary="no GPU of known compute capability")
         return
@@ -133,7 +134,7 @@ def _code_for(gpu: Gpu, code: compat.TorchCode, machine: Machine, torch: TorchBu
             evidence=evidence,
             devices=(gpu.index,),
         )
-    if code.ptx is None:
+    if code.ptx is None and not compat.dropped_by_cuda(capability, torch.cuda or ""):
         return Finding(
             status=Status.UNKNOWN,
             summary=f"PyTorch has no machine code for {name} ({capability}); whether it has PTX is not known",

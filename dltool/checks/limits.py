@@ -58,18 +58,28 @@ def open_files_low(machine: Machine) -> Iterator[Finding]:
     elif soft is None or soft >= _FILES_ENOUGH:
         yield Finding(status=Status.PASS, summary=f"a process may open {soft or 'any number of'} files")
     else:
-        hard = machine.limits.open_files_hard
         yield Finding(
             status=Status.WARN,
             summary=f"a process may open only {soft} files: DataLoader workers will fail with too many open files",
             evidence=(Evidence(fact="RLIMIT_NOFILE", value=soft, read_from="getrlimit"),),
-            remedies=(
-                Remedy(
-                    text="Raise it in the shell that starts the job.",
-                    commands=(f"ulimit -n {min(hard or 65536, 65536)}",),
-                ),
-            ),
+            remedies=_more_files(machine, soft),
         )
+
+
+def _more_files(machine: Machine, soft: int) -> tuple[Remedy, ...]:
+    hard = machine.limits.open_files_hard
+    if hard is None or hard > soft:
+        most = min(hard or 65536, 65536)
+        return (Remedy(text="Raise it in the shell that starts the job.", commands=(f"ulimit -n {most}",)),)
+    if machine.os.container:
+        return (Remedy(text="Start the container with more.", commands=("docker run --ulimit nofile=65536:65536 IMAGE",)),)
+    return (
+        Remedy(
+            text="Raise the hard limit, then log in again.",
+            commands=("echo '* - nofile 65536' | sudo tee /etc/security/limits.d/nofile.conf",),
+            risk=Risk.ROOT,
+        ),
+    )
 
 
 @check("cpu-quota-low")

@@ -28,20 +28,30 @@ def pip(python: PythonEnv) -> str:
     return f"{python.executable} -m pip install"
 
 
+def _pip_uninstall(python: PythonEnv) -> str:
+    command = pip(python).replace(" install", " uninstall")
+    return command if command.startswith("uv ") else f"{command} -y"  # uv asks nothing
+
+
 def install_torch(machine: Machine, *, why: str) -> Iterator[Remedy]:
     """The newest published torch that suits GPUs, driver and Python at once, as a remedy; none if there is no such build."""
     python = machine.python
     if python is None:
         return
-    capabilities = [gpu.compute_capability for gpu in machine.gpus if gpu.compute_capability]
+    reported = [gpu.compute_capability for gpu in machine.gpus]
+    capabilities = [capability for capability in reported if capability and compat.known_version(capability)]
     choice = compat.newest_torch(
         python=python.version,
         driver=machine.driver.version,
         compute_capabilities=capabilities,
         windows=machine.os.system == "Windows",
+        wsl=machine.os.wsl,
         processor=machine.cpu.architecture or "x86_64",
         companions=[name for name in _COMPANIONS if python.distribution(name)],
     )
+    if choice is None and machine.os.tegra:
+        yield Remedy(text=f"Install the PyTorch that NVIDIA builds for the JetPack release of this {machine.os.tegra}.")
+        return
     if choice is None:
         yield Remedy(
             text="No published PyTorch suits GPU, driver and Python at once. Relax one: "
@@ -49,6 +59,14 @@ def install_torch(machine: Machine, *, why: str) -> Iterator[Remedy]:
         )
         return
     yield Remedy(text=why, commands=(f"{pip(python)} {choice.requirements()}",))
+
+
+def same_torch(torch: TorchBuild) -> str:
+    """What to give to pip for the build that is installed: PyPI serves no version with a build's label."""
+    build = torch.version.partition("+")[2]
+    if not re.fullmatch(r"cu\d+|cpu", build):
+        return f"torch=={torch.version}"
+    return f'"torch=={torch.version}" --index-url {compat.wheel_index(build)}'
 
 
 @check("torch-incomplete")
@@ -79,7 +97,7 @@ def torch_incomplete(machine: Machine) -> Iterator[Finding]:
             remedies=(
                 Remedy(
                     text="Install it again for this Python.",
-                    commands=(f"{pip(python)} --force-reinstall --no-deps torch=={torch.version}",),
+                    commands=(f"{pip(python)} --force-reinstall --no-deps {same_torch(torch)}",),
                 ),
             ),
         )
@@ -92,11 +110,15 @@ def torch_incomplete(machine: Machine) -> Iterator[Finding]:
 def _no_torch(machine: Machine, python: PythonEnv) -> Iterator[Finding]:
     reason = machine.why_missing("python.torch")
     if reason.startswith("not installed"):
-        yield Finding(status=Status.SKIP, summary=f"PyTorch is not installed in {python.prefix}")
+        yield Finding(status=Status.SKIP, summary=f"PyTorch is not installed in {python.prefix or python.executable}")
+        return
+    if "python.torch" not in machine.gaps:
+        yield Finding(status=Status.UNKNOWN, summary=f"whether PyTorch is installed is not known: {reason}")
         return
     yield Finding(
         status=Status.FAIL,
         summary=f"the installation of PyTorch is broken: {reason}",
+        evidence=(Evidence(fact="torch", value=reason, read_from=f"import path of {python.executable}"),),
         remedies=(
             Remedy(text="Remove what is left and install it again.", commands=(f"{pip(python)} --force-reinstall torch",)),
         ),
@@ -135,7 +157,7 @@ def torch_cpu_only(machine: Machine) -> Iterator[Finding]:
         )
 
 
-@check("torch-companions-mismatched")
+@check("torch-companions-mismatched", caused_by=("torch-cpu-only", "driver-too-old", "torch-lacks-gpu-code"))
 def torch_companions_mismatched(machine: Machine) -> Iterator[Finding]:
     """Do torchvision and torchaudio belong to this PyTorch?
 
@@ -199,41 +221,39 @@ def nvidia_wheels_mixed(machine: Machine) -> Iterator[Finding]:
             status=Status.UNKNOWN, summary=f"the Python environment could not be read: {machine.why_missing('python')}"
         )
         return
-    by_part: dict[str, dict[str, str]] = defaultdict(dict)
-    doubled = set()
+    by_part: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)  # of one directory: another is not overwritten
     for found in python.distributions:
         match = re.fullmatch(r"(nvidia-[a-z-]+?)-cu(\d+)", found.name)
         if match and found.installer != "conda":
-            if found.name in (by_part[match[1]]) and by_part[match[1]][found.name] != found.version:
-                doubled.add(found.name)
-            by_part[match[1]][found.name] = found.version
-    mixed = {part: wheels for part, wheels in by_part.items() if len(wheels) > 1}
-    if not mixed and not doubled:
-        count = sum(map(len, by_part.values()))
+            by_part[found.location, match[1]].add((found.name, found.version))
+    clashing = sorted(wheel for wheels in by_part.values() if len(wheels) > 1 for wheel in wheels)
+    if not clashing:
+        count = len(by_part)
         yield Finding(
             status=Status.PASS,
             summary=f"{count} NVIDIA library wheels, one of each" if count else "no NVIDIA library wheels",
         )
         return
-    wheels = sorted({name for part in mixed.values() for name in part} | doubled)
+    wheels = sorted({name for name, _ in clashing})
+    mixed = len({name.rpartition("-")[2] for name in wheels}) > 1
     wanted = _cuda_major(machine)
-    extra = [name for name in wheels if wanted and not name.endswith(f"-cu{wanted}")] or sorted(doubled)
+    extra = [name for name in wheels if wanted and not name.endswith(f"-cu{wanted}")]
+    torch = installed_torch(machine)
     yield Finding(
         status=Status.FAIL,
         summary=f"NVIDIA library wheels for several CUDA versions share one directory: {', '.join(wheels[:4])}"
         if mixed
-        else f"two versions of {', '.join(sorted(doubled))} are installed",
+        else f"two versions of {', '.join(wheels[:4])} are installed",
         why="They overwrite each other's files, so PyTorch loads libraries of a version that it was not built with.",
         evidence=tuple(
-            Evidence(fact=name, value=version, read_from="distribution metadata")
-            for part in mixed.values() for name, version in sorted(part.items())
+            Evidence(fact=name, value=version, read_from="distribution metadata") for name, version in clashing
         ),
         remedies=(
             Remedy(
                 text="Make a fresh environment, or remove all of one set and reinstall (both sets own the same files).",
                 commands=(
-                    f"{pip(python).replace(' install', ' uninstall')} -y {' '.join(extra or wheels)}",
-                    f"{pip(python)} --force-reinstall torch=={_torch_version(machine)}",
+                    f"{_pip_uninstall(python)} {' '.join(extra or wheels)}",
+                    f"{pip(python)} --force-reinstall {same_torch(torch) if torch else 'PACKAGE'}",
                 ),
             ),
         ),
@@ -243,8 +263,3 @@ def nvidia_wheels_mixed(machine: Machine) -> Iterator[Finding]:
 def _cuda_major(machine: Machine) -> str | None:
     torch = installed_torch(machine)
     return torch.cuda.partition(".")[0] if torch and torch.cuda else None
-
-
-def _torch_version(machine: Machine) -> str:
-    torch = installed_torch(machine)
-    return torch.version if torch else "VERSION"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from dltool.checks import check
-from dltool.machine import Machine
+from dltool.machine import Gpu, Machine
 from dltool.results import Evidence, Finding, Remedy, Status
 
 _UNSET = Remedy(
@@ -67,10 +68,16 @@ def _visible(value: str, machine: Machine) -> tuple[list[str], str | None]:
 
 
 def _names_a_gpu(entry: str, machine: Machine) -> bool:
-    if entry.isdigit():
+    if re.fullmatch(r"[0-9]{1,9}", entry):
         return int(entry) < len(machine.gpus)
     if entry.startswith("MIG-"):
-        return any(gpu.mig_enabled for gpu in machine.gpus)
+        return any(gpu.mig_enabled or _mig_unknown(gpu, machine) for gpu in machine.gpus)
     if entry.startswith("GPU-"):
-        return any((gpu.uuid or "").startswith(entry) for gpu in machine.gpus)
+        matching = [gpu for gpu in machine.gpus if (gpu.uuid or "").lower().startswith(entry.lower())]
+        return len(matching) == 1 or any(gpu.uuid is None for gpu in machine.gpus)  # a beginning must be unique
     return False
+
+
+def _mig_unknown(gpu: Gpu, machine: Machine) -> bool:
+    reason = machine.why_missing(f"gpus.{gpu.index}.mig_enabled")
+    return gpu.mig_enabled is None and "NOT_SUPPORTED" not in reason

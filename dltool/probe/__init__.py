@@ -84,11 +84,16 @@ def side_by_side(sources: Mapping[str, Callable[[], Any]], timeout_s: float) -> 
         thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
             gaps[name] = f"no answer within {timeout_s:g} s"
-    for name, error in failures.items():
+    for name, error in dict(failures).items():  # a copy: one that was too late may still answer
         if isinstance(error, DltoolError):
             raise error
         gaps[name] = f"the probe failed: {type(error).__name__}: {error}"
-    return {name: answer for name, answer in answers.items() if name not in gaps}, gaps
+    return {name: answer for name, answer in dict(answers).items() if name not in gaps}, gaps
+
+
+def _readable(value: str) -> str:
+    """A value of the environment that any JSON can hold: bytes that are no UTF-8 are replaced."""
+    return os.fsencode(value).decode(errors="replace")
 
 
 def _assemble(answers: Mapping[str, Any], gaps: dict[str, str]) -> Machine:
@@ -100,13 +105,13 @@ def _assemble(answers: Mapping[str, Any], gaps: dict[str, str]) -> Machine:
         dltool=__version__,
         toolkits=answers.get("toolkits", ()),
         libraries=answers.get("libraries", ()),
-        environment={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        environment={name: _readable(os.environ[name]) for name in _ENVIRONMENT if name in os.environ},
     )
     # What a source could not say stands under the facts that it was to fill.
     for source, subjects in (
-        ("nvml", ("gpus",)),
+        ("nvml", ("gpus", "driver.version", "driver.cuda_version", "driver.libcuda")),
         ("driver", ("driver", "pci")),
-        ("host", ("os", "cpu", "memory", "limits")),
+        ("host", ("os", "cpu", "memory", "limits", "disks")),
     ):
         if source in gaps:
             reason = gaps.pop(source)

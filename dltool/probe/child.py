@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,12 @@ class Answer:
 
 def python(module: str, *, timeout_s: float) -> Answer:
     """Run one of our modules as a script in this interpreter, importing this very dltool and nothing from the cwd."""
-    path = str(Path(__file__).parents[2])
-    first = f"import sys, runpy; sys.path[:] = [{path!r}, *filter(None, sys.path)]"
-    code = f"{first}; runpy.run_module({module!r}, run_name='__main__')"
+    place = str(Path(__file__).parents[2])
+    code = (
+        "import sys, runpy; sys.path[:] = filter(None, sys.path); "
+        f"{place!r} in sys.path or sys.path.insert(0, {place!r}); "
+        f"runpy.run_module({module!r}, run_name='__main__')"
+    )
     return run([sys.executable, "-c", code], timeout_s=timeout_s)
 
 
@@ -48,11 +53,12 @@ def run(argv: Sequence[str], *, timeout_s: float) -> Answer:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        start_new_session=True,  # so that what it started can be ended with it
     )
     deadline = time.monotonic() + timeout_s
     collected: tuple[list[bytes], list[bytes]] = ([], [])
     readers = [
-        threading.Thread(target=_collect, args=(pipe.fileno(), chunks), daemon=True)
+        threading.Thread(target=_collect, args=(pipe, chunks), daemon=True)
         for pipe, chunks in zip((process.stdout, process.stderr), collected, strict=True)
         if pipe is not None
     ]
@@ -63,24 +69,27 @@ def run(argv: Sequence[str], *, timeout_s: float) -> Answer:
         returncode = process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         returncode = None
-        process.kill()
-        _reap(process)
+    finally:  # Ctrl-C does not reach it in its own session
+        if process.returncode is None:
+            _end(process)
     for reader in readers:
         reader.join(max(0.2, deadline - time.monotonic()))
-    if not any(reader.is_alive() for reader in readers):
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
     output, errors = (b"".join(chunks).decode(errors="replace") for chunks in collected)
     return Answer(output, errors, returncode)
 
 
-def _collect(descriptor: int, chunks: list[bytes]) -> None:
-    while chunk := os.read(descriptor, 65536):
-        chunks.append(chunk)
+def _collect(pipe: IO[bytes], chunks: list[bytes]) -> None:
+    # The thread owns the pipe: closed by anybody else while it still reads, its number would soon be another file's.
+    with pipe:
+        while chunk := os.read(pipe.fileno(), 65536):
+            chunks.append(chunk)
 
 
-def _reap(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except OSError:  # it ended just now
+        pass
     try:
         process.wait(0.5)
     except subprocess.TimeoutExpired:

@@ -47,19 +47,21 @@ def measure() -> float:
     """The clock in MHz: the slowest thread of the fastest of a few rounds, each on all usable processors at once.
 
     Raises:
-        Unmeasurable: an unknown instruction set, or the system forbids memory that is both written and run.
+        Unmeasurable: an unknown instruction set, or the system forbids to run memory that was written.
     """
-    code = {"x86_64": _X86, "AMD64": _X86, "aarch64": _arm(), "arm64": _arm()}.get(platform.machine())
+    code = {"x86_64": _X86, "aarch64": _arm()}.get(platform.machine())
     if code is None or os.name != "posix":
         raise Unmeasurable(f"no timing loop for {platform.machine()} on {platform.system()}")
-    try:
-        page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    except (OSError, ValueError) as error:
-        raise Unmeasurable(f"the system forbids memory that is written and run: {error}") from None
+    page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     page.write(code)
     anchor = ctypes.c_char.from_buffer(page)
     loop = ctypes.CFUNCTYPE(None, ctypes.c_uint64)(ctypes.addressof(anchor))
     try:
+        # Run only once it is written: on Arm, the kernel then brings the instruction caches up to date.
+        if ctypes.CDLL(None).mprotect(
+            ctypes.c_void_p(ctypes.addressof(anchor)), ctypes.c_size_t(mmap.PAGESIZE), mmap.PROT_READ | mmap.PROT_EXEC
+        ):
+            raise Unmeasurable("the system forbids to run memory that was written")
         return max(_one_round(loop) for _ in range(_REPEATS)) / 1e6
     finally:
         del loop, anchor

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dltool.machine import DeviceNode, PciDevice
+from dltool.probe import files
 
 _MODULES = (
     "nvidia",
@@ -62,20 +63,20 @@ def _kernel_module(root: Path, gaps: dict[str, str]) -> tuple[str | None, bool |
 
 def _modules(root: Path, gaps: dict[str, str]) -> tuple[str, ...] | None:
     directory = root / "sys/module"
-    if not directory.is_dir():
+    if not files.is_dir(directory):
         gaps["driver.modules"] = "/sys/module is not there"
         return None
-    return tuple(name for name in _MODULES if (directory / name).is_dir())
+    return tuple(name for name in _MODULES if files.is_dir(directory / name))
 
 
 def _device_nodes(root: Path) -> tuple[DeviceNode, ...]:
     """The driver's files under /dev; `nvidia-caps/` and other directories hold what MIG needs and are left out."""
     device = root / "dev"
-    found = [*device.glob("nvidia*"), *device.glob("nvmap"), *device.glob("dxg")]
+    found = [path for pattern in ("nvidia*", "nvmap", "dxg") for path in files.glob(device, pattern)]
     return tuple(
         DeviceNode(path=f"/dev/{path.name}", accessible=os.access(path, os.R_OK | os.W_OK))
         for path in sorted(found)
-        if not path.is_dir()
+        if not files.is_dir(path)
     )
 
 
@@ -99,7 +100,7 @@ def _nvidia_display(device: Path) -> PciDevice | None:
         bus_id=device.name.lower(),
         device_id=f"10de:{(_line(device / 'device') or '0x????')[2:]}",
         class_code=class_code,
-        kernel_driver=driver.resolve().name if driver.exists() else None,
+        kernel_driver=Path(os.path.realpath(driver)).name if files.exists(driver) else None,
         numa_node=int(node) if node and node.isdigit() else None,  # -1 is "no NUMA"
     )
 

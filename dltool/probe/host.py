@@ -11,7 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from dltool.machine import Cpu, Disk, Limits, Memory, Os
+from dltool.probe import files
 
 _SIMD = {
     *("sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni"),
@@ -19,6 +22,7 @@ _SIMD = {
     *("amx_tile", "amx_bf16", "amx_int8", "amx_fp16"),
     *("asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve", "sve2"),
 }
+_CPUS = "sys/devices/system/cpu"
 _NO_LIMIT = 2**60
 """Control groups of version 1 write a huge number of pages for "no limit"."""
 
@@ -58,7 +62,7 @@ def _os(root: Path, environment: Mapping[str, str]) -> Os:
         glibc=_glibc(),
         hostname=platform.node() or None,
         container=_container(root, environment),
-        wsl="microsoft" in version and ("wsl" in version or (root / "dev/dxg").exists()),
+        wsl="microsoft" in version and ("wsl" in version or files.exists(root / "dev/dxg")),
         tegra=_tegra(root),
         hypervisor=_hypervisor(root),
     )
@@ -84,14 +88,14 @@ def _container(root: Path, environment: Mapping[str, str]) -> str | None:
         return "kubernetes"
     if environment.get("APPTAINER_CONTAINER") or environment.get("SINGULARITY_CONTAINER"):
         return "apptainer"
-    if (root / ".dockerenv").exists():
+    if files.exists(root / ".dockerenv"):
         return "docker"
-    if (root / "run/.containerenv").exists():
+    if files.exists(root / "run/.containerenv"):
         return "podman"
     if environment.get("container"):
         return environment["container"]
     found = re.search(r"docker|kubepods|containerd|libpod|lxc", _text(root / "proc/1/cgroup"))
-    return found[0] if found else None
+    return {"kubepods": "kubernetes", "libpod": "podman"}.get(found[0], found[0]) if found else None
 
 
 def _tegra(root: Path) -> str | None:
@@ -119,7 +123,7 @@ def _cpu(root: Path, gaps: dict[str, str]) -> Cpu:
     cores = psutil.cpu_count(logical=False)
     if cores is None:
         gaps["cpu.cores"] = "the kernel does not show which threads share a core"
-    return Cpu(
+    cpu = Cpu(
         model=info.get("model name") or platform.processor() or None,
         vendor=info.get("vendor_id") or info.get("CPU implementer"),
         family=_integer(info.get("cpu family") or info.get("CPU architecture")),
@@ -131,12 +135,18 @@ def _cpu(root: Path, gaps: dict[str, str]) -> Cpu:
         simd=tuple(sorted(_SIMD.intersection(flags))),
         l2_bytes=_cache_bytes(root, "2"),
         l3_bytes=_cache_bytes(root, "3"),
-        numa_nodes=len(list((root / "sys/devices/system/node").glob("node[0-9]*"))) or None,
+        numa_nodes=len(files.glob(root / "sys/devices/system/node", "node[0-9]*")) or None,
         usable_threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         quota_cpus=quota,
         mhz_max=_max_mhz(root, info),
         load_1min=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     )
+    for fact, value in msgspec.structs.asdict(cpu).items():
+        if value is None and fact not in ("quota_cpus", "mhz_measured"):
+            gaps.setdefault(f"cpu.{fact}", "the kernel does not show it")
+    if not info:
+        gaps["cpu.simd"] = "/proc/cpuinfo cannot be read"
+    return cpu
 
 
 def _cpuinfo(root: Path) -> dict[str, str]:
@@ -147,13 +157,13 @@ def _cpuinfo(root: Path) -> dict[str, str]:
 
 
 def _sockets(root: Path) -> int | None:
-    found = {_text(path).strip() for path in (root / "sys/devices/system/cpu").glob("cpu[0-9]*/topology/physical_package_id")}
+    found = {_text(path).strip() for path in files.glob(root / _CPUS, "cpu[0-9]*/topology/physical_package_id")}
     return len(found - {""}) or None
 
 
 def _max_mhz(root: Path, info: Mapping[str, str]) -> float | None:
     """The kernel's limit for the first processor; in a virtual machine, the clock that it was told."""
-    khz = _text(root / "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq").strip()
+    khz = _text(root / _CPUS / "cpu0/cpufreq/cpuinfo_max_freq").strip()
     if khz.isdigit():
         return int(khz) / 1000
     try:
@@ -165,7 +175,7 @@ def _max_mhz(root: Path, info: Mapping[str, str]) -> float | None:
 def _cache_bytes(root: Path, level: str) -> int | None:
     """All caches of one level: each once, however many processors share it."""
     seen: dict[tuple[str, str], int] = {}
-    for index in (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cache/index*"):
+    for index in files.glob(root / _CPUS, "cpu[0-9]*/cache/index*"):
         size = re.fullmatch(r"(\d+)K", _text(index / "size").strip())
         if _text(index / "level").strip() == level and size:
             seen[_text(index / "type").strip(), _text(index / "shared_cpu_list").strip()] = int(size[1]) * 1024
@@ -183,6 +193,8 @@ def _memory(root: Path, gaps: dict[str, str]) -> Memory:
         shm_total, shm_free = shm.f_frsize * shm.f_blocks, shm.f_frsize * shm.f_bavail
     except (OSError, AttributeError) as error:
         gaps["memory.shm_total_bytes"] = f"/dev/shm: {error}"
+    if not _text(root / "proc/self/cgroup"):
+        gaps["memory.cgroup_limit_bytes"] = "/proc/self/cgroup cannot be read"
     return Memory(
         total_bytes=memory.total,
         available_bytes=memory.available,

@@ -7,10 +7,11 @@ The child (`python -m dltool.probe.nvml`) writes one line a step: `> CALL` befor
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class Reading:
 def read(timeout_s: float = 5.0) -> Reading:
     """Ask NVML, for at most `timeout_s` seconds."""
     answer = child.python("dltool.probe.nvml", timeout_s=timeout_s)
-    facts, gaps, last_call = _parse(answer.output.splitlines())
+    facts, gaps, last_call = _parse(answer.output)
     if answer.timed_out:
         gaps["gpus"] = f"NVML did not answer within {timeout_s:g} s: it hung in {last_call or 'start-up'}"
         facts["driver.nvml_error"] = "timeout"
@@ -49,11 +50,12 @@ def read(timeout_s: float = 5.0) -> Reading:
     return _assemble(facts, gaps)
 
 
-def _parse(lines: Iterable[str]) -> tuple[dict[str, Any], dict[str, str], str]:
+def _parse(output: str) -> tuple[dict[str, Any], dict[str, str], str]:
+    """Facts, gaps and the last call. A line that was cut off is not read: half a number is another number."""
     facts: dict[str, Any] = {}
     gaps: dict[str, str] = {}
     last_call = ""
-    for line in lines:
+    for line in output.split("\n")[:-1]:
         kind, _, rest = line.partition(" ")
         path, _, value = rest.partition(" ")
         if kind == ">":
@@ -63,7 +65,7 @@ def _parse(lines: Iterable[str]) -> tuple[dict[str, Any], dict[str, str], str]:
         elif kind == "=":
             try:
                 facts[path] = json.loads(value)
-            except json.JSONDecodeError:  # the line at which the child was stopped
+            except (ValueError, RecursionError):  # not ours: a library may write to the same output
                 continue
     return facts, gaps, last_call
 
@@ -72,14 +74,19 @@ def _assemble(facts: dict[str, Any], gaps: dict[str, str]) -> Reading:
     gpus: dict[int, dict[str, Any]] = {}
     driver: dict[str, Any] = {}
     for path, value in facts.items():
-        subject, *rest = path.split(".")
-        if subject == "driver":
-            driver[rest[0]] = value
+        found = re.fullmatch(r"(?:driver|gpus\.([0-9]{1,4}))\.(\w+)", path)
+        if found is None:
+            continue
+        kind, values = (Gpu, gpus.setdefault(int(found[1]), {})) if found[1] else (Driver, driver)
+        try:
+            msgspec.convert({"index": 0, found[2]: value}, kind)
+        except msgspec.ValidationError as error:
+            gaps[path] = f"unexpected answer: {error}"
         else:
-            gpus.setdefault(int(rest[0]), {"index": int(rest[0])})[rest[1]] = value
+            values[found[2]] = value
     return Reading(
         driver=msgspec.convert(driver, Driver),
-        gpus=tuple(msgspec.convert(gpus[index], Gpu) for index in sorted(gpus)),
+        gpus=tuple(msgspec.convert(gpus[index] | {"index": index}, Gpu) for index in sorted(gpus)),
         gaps=gaps,
     )
 
@@ -144,12 +151,6 @@ _FACTS = (
     ),
     _Fact("persistence_mode", "nvmlDeviceGetPersistenceMode", convert=bool),
     _Fact("compute_mode", "nvmlDeviceGetComputeMode", convert=lambda mode: COMPUTE_MODES.get(mode, str(mode))),
-    _Fact("gsp_firmware", "nvmlDeviceGetGspFirmwareVersion"),
-    _Fact(
-        "processes",
-        "nvmlDeviceGetComputeRunningProcesses",
-        convert=lambda found: [{"pid": one.pid, "memory_bytes": one.usedGpuMemory} for one in found],
-    ),
 )
 
 
@@ -157,20 +158,23 @@ class _Child:
     """Asks NVML and writes each step at once."""
 
     def __init__(self) -> None:
-        self._nvml: Nvml | None = None
+        self._where = ""
 
     def main(self) -> None:
+        """Read everything, the libraries first: what they are is wanted most when nothing else can be had."""
+        self._libraries()
         try:
-            self._nvml = Nvml(self._trace)
+            nvml = Nvml(self._trace)
         except NvmlError as error:
             _say("=", "driver.nvml_error", error.name)
             _say("!", "gpus", str(error))
-        self._libraries()
-        if self._nvml is not None:
-            self._system(self._nvml)
-            for index in self._devices(self._nvml):
-                self._device(self._nvml, index)
-            self._nvml.close()
+            return
+        self._system(nvml)
+        for index in self._devices(nvml):
+            self._where = f" of GPU {index}"
+            self._device(nvml, index)
+            self._where = ""
+        nvml.close()
 
     def _trace(self, function: str, args: tuple[Any, ...]) -> None:
         # A handle has no text of its own, and which GPU is meant is told by `_where`.
@@ -178,19 +182,18 @@ class _Child:
         sys.stdout.write(f"> {function} {plain}".rstrip() + self._where + "\n")
         sys.stdout.flush()
 
-    _where = ""
-
     def _libraries(self) -> None:
-        """Which files the loader gave us. Loading libcuda starts nothing."""
-        try:
-            ctypes.CDLL("libcuda.so.1")
-        except OSError as error:
-            _say("!", "driver.libcuda", str(error))
-        for line in _mapped_files():
-            if match := re.search(r"/libcuda\.so[^/]*$", line):
-                _say("=", "driver.libcuda", line)
-            elif match := re.search(r"/libnvidia-ml\.so\.([0-9.]+)$", line):
-                _say("=", "driver.nvml_library", line)
+        """Which files the loader gives us, before anything is asked of them. Loading them starts nothing."""
+        for name, fact in (("libnvidia-ml.so.1", "nvml_library"), ("libcuda.so.1", "libcuda")):
+            try:
+                ctypes.CDLL(name)
+            except (OSError, UnicodeDecodeError) as error:  # the latter: ctypes at a path that is no UTF-8
+                _say("!", f"driver.{fact}", str(error))
+        for path in _mapped_files():
+            if re.search(r"/libcuda\.so[^/]*$", path):
+                _say("=", "driver.libcuda", path)
+            elif match := re.search(r"/libnvidia-ml\.so\.([0-9.]+)$", path):
+                _say("=", "driver.nvml_library", path)
                 if "." in match[1]:
                     _say("=", "driver.nvml_library_version", match[1])
 
@@ -207,7 +210,6 @@ class _Child:
 
     def _device(self, nvml: Nvml, index: int) -> None:
         base = f"gpus.{index}"
-        self._where = f" of GPU {index}"
         _say("=", f"{base}.index", index)
         try:
             handle = nvml.ask("nvmlDeviceGetHandleByIndex", index)
@@ -219,10 +221,12 @@ class _Child:
         self._fill(f"{base}.memory_total_bytes {base}.memory_used_bytes", lambda: _memory(nvml, handle))
         self._fill(f"{base}.throttle_reasons", lambda: nvml.throttle_reasons(handle))
         self._fill(f"{base}.ecc_errors", lambda: _ecc_errors(nvml, handle))
-        self._fill(f"{base}.mig_enabled {base}.mig_instances", lambda: _mig(nvml, handle))
+        self._fill(f"{base}.mig_enabled", lambda: bool(nvml.ask("nvmlDeviceGetMigMode", handle)[0]))
+        self._fill(f"{base}.mig_instances", lambda: _mig_instances(nvml, handle))
+        self._fill(f"{base}.gsp_firmware", lambda: _gsp_firmware(nvml, handle))
         self._fill(f"{base}.fabric_state", lambda: _fabric(nvml, handle))
         self._fill(f"{base}.nvlinks", lambda: _nvlinks(nvml, handle))
-        self._where = ""
+        self._fill(f"{base}.processes", lambda: _processes(nvml, handle))
 
     def _fact(self, nvml: Nvml, base: str, fact: _Fact, handle: Any) -> None:
         paths = " ".join(f"{base}.{name}" for name in fact.fields.split())
@@ -267,10 +271,20 @@ def _ecc_errors(nvml: Nvml, handle: Any) -> dict[str, int]:
     }
 
 
-def _mig(nvml: Nvml, handle: Any) -> tuple[bool, int | None]:
-    enabled = bool(nvml.ask("nvmlDeviceGetMigMode", handle)[0])
-    if not enabled:
-        return False, None
+def _processes(nvml: Nvml, handle: Any) -> list[dict[str, Any]]:
+    try:
+        found = nvml.ask("nvmlDeviceGetComputeRunningProcesses_v3", handle)
+    except NvmlError as error:
+        if error.name != "NVML_ERROR_FUNCTION_NOT_FOUND":
+            raise
+        found = nvml.ask("nvmlDeviceGetComputeRunningProcesses_v2", handle)  # before R510
+    return [{"pid": one.pid, "memory_bytes": one.usedGpuMemory} for one in found]
+
+
+def _mig_instances(nvml: Nvml, handle: Any) -> int | None:
+    """None while MIG is off."""
+    if not nvml.ask("nvmlDeviceGetMigMode", handle)[0]:
+        return None
     instances = 0
     for index in range(nvml.ask("nvmlDeviceGetMaxMigDeviceCount", handle)):
         try:
@@ -280,16 +294,30 @@ def _mig(nvml: Nvml, handle: Any) -> tuple[bool, int | None]:
                 continue
             raise
         instances += 1
-    return True, instances
+    return instances
+
+
+class _FabricInfo(ctypes.Structure):
+    """nvmlGpuFabricInfo_t. nvidia-ml-py up to 13.580 at least has the state in the wrong place."""
+
+    _fields_ = (
+        ("cluster", ctypes.c_ubyte * 16),
+        ("status", ctypes.c_int),
+        ("clique", ctypes.c_uint32),
+        ("state", ctypes.c_uint32),
+    )
 
 
 def _fabric(nvml: Nvml, handle: Any) -> str:
-    structure = nvml.constant("c_nvmlGpuFabricInfo_t")
-    if structure is None:
-        raise NvmlError("NVML_ERROR_FUNCTION_NOT_FOUND", "nvmlDeviceGetGpuFabricInfo", "nvidia-ml-py is too old")
-    info = structure()
+    info = _FabricInfo()
     nvml.ask("nvmlDeviceGetGpuFabricInfo", handle, ctypes.byref(info))
     return FABRIC_STATES.get(info.state, str(info.state))
+
+
+def _gsp_firmware(nvml: Nvml, handle: Any) -> str:
+    text = ctypes.create_string_buffer(64)  # NVML_GSP_FIRMWARE_VERSION_BUF_SIZE; older bindings do not bring their own
+    nvml.ask("nvmlDeviceGetGspFirmwareVersion", handle, text)
+    return text.value.decode(errors="replace")
 
 
 def _nvlinks(nvml: Nvml, handle: Any) -> list[dict[str, Any]]:
@@ -323,17 +351,19 @@ def _plausible(version: str) -> str:
 
 def _mapped_files() -> list[str]:
     try:
-        maps = Path("/proc/self/maps").read_text()
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
     return sorted({line.split(maxsplit=5)[5] for line in maps.splitlines() if line.count(" ") >= 5 and "/" in line})
 
 
 def _say(kind: str, path: str, value: Any) -> None:
-    text = value if kind == "!" else json.dumps(value)
-    sys.stdout.write(f"{kind} {path} {' '.join(str(text).split())}\n")
+    text = " ".join(str(value).split()) if kind == "!" else json.dumps(value)  # a line holds no line break
+    sys.stdout.write(f"{kind} {path} {text}\n")
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # the parent's encoding, whatever the locale is
     _Child().main()

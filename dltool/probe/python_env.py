@@ -12,24 +12,31 @@ import platform
 import re
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dltool.errors import UsageError
 from dltool.machine import Distribution, Library, PythonEnv, TorchBuild
-from dltool.probe import child
+from dltool.probe import child, files
 
 _RELEVANT = re.compile(
     r"(torch.*|pytorch.*|triton.*|nvidia-.*|numpy|cuda-.*|cudatoolkit|cudnn|nccl|libtorch|tensorflow.*|tensorrt.*|jax.*|"
     r"onnxruntime.*|cupy.*|flash-attn.*|xformers|bitsandbytes|deepspeed|vllm|transformer-engine.*|apex|mkl|libblas|openblas)"
 )
 _LIBRARY = re.compile(
-    r"(lib(?:cudart|cudnn|cublas|cublasLt|nvJitLink|cusparse|cusolver|cufft|curand|nccl|nvrtc|cusparseLt)\.so\.\d+)$"
+    r"(lib(?:cudart|cudnn|cublas|cublasLt|nvJitLink|cusparse|cusolver|cufft|curand|nccl|nvrtc|cusparseLt)\.so\.\d+"
+    r"|libcudart\.so\.11\.0|libnvrtc\.so\.11\.2)$"  # the sonames of CUDA 11
 )
+_COMPILED_FOR = re.compile(r"_C\.(?:cpython-|cp)(\d)(\d+)(t?)-.+")
+"""`_C.cpython-311-x86_64-linux-gnu.so`, `_C.cp311-win_amd64.pyd`; `313t` is the build without the global lock."""
+
+# The empty entry is the working directory, whose json.py is not ours to import.
 _ASK_PATH = (
-    "import json, platform, sys; print(json.dumps([sys.executable, platform.python_version(), "
-    "platform.python_implementation(), sys.prefix, sys.base_prefix, sys.path]))"
+    "import sys; path = sys.path; sys.path = [*filter(None, path)]; import json, platform, sysconfig; "
+    "print(json.dumps([sys.executable, platform.python_version(), platform.python_implementation(), sys.prefix, "
+    "sys.base_prefix, path, bool(sysconfig.get_config_var('Py_GIL_DISABLED'))]))"
 )
 
 
@@ -50,6 +57,7 @@ class _Interpreter:
     prefix: str
     base_prefix: str
     path: list[str]
+    free_threaded: bool
 
 
 def read(executable: str | None = None, *, timeout_s: float = 5.0, environment: Mapping[str, str] = os.environ) -> Reading:
@@ -67,6 +75,7 @@ def read(executable: str | None = None, *, timeout_s: float = 5.0, environment: 
             sys.prefix,
             sys.base_prefix,
             sys.path,
+            bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
         )
     else:
         found = _ask(chosen, timeout_s)
@@ -96,10 +105,12 @@ def _activated(environment: Mapping[str, str]) -> str | None:
     """The interpreter of an activated environment that is not the one running now."""
     for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
         prefix = environment.get(variable)
-        if not prefix or _same(prefix, sys.prefix):
+        if not prefix:
             continue
+        if _same(prefix, sys.prefix):
+            return None
         for name in ("bin/python", "python.exe", "Scripts/python.exe"):
-            if (Path(prefix) / name).exists():
+            if os.path.lexists(Path(prefix) / name):  # a link to a Python that is gone is a broken environment, not none
                 return str(Path(prefix) / name)
     return None
 
@@ -125,7 +136,7 @@ def _ask(executable: str, timeout_s: float) -> _Interpreter | str:
 
 
 def _kind(interpreter: _Interpreter) -> str:
-    if (Path(interpreter.prefix) / "conda-meta").is_dir():
+    if files.is_dir(Path(interpreter.prefix) / "conda-meta"):
         return "conda"
     return "venv" if interpreter.prefix != interpreter.base_prefix else "system"
 
@@ -135,11 +146,11 @@ def _distributions(interpreter: _Interpreter) -> Iterator[Distribution]:
     seen: set[str] = set()
     for entry in interpreter.path:
         directory = Path(entry)
-        if not entry or str(directory) in seen or not directory.is_dir():
+        if not entry or str(directory) in seen or not files.is_dir(directory):
             continue
         seen.add(str(directory))
         yield from _in_directory(directory)
-    for record in sorted((Path(interpreter.prefix) / "conda-meta").glob("*.json")):
+    for record in files.glob(Path(interpreter.prefix) / "conda-meta", "*.json"):
         name, version, _ = (*record.stem.rsplit("-", 2), "", "")[:3]
         if _RELEVANT.fullmatch(name) and version:
             yield Distribution(name=name, version=version, location=str(record.parent), installer="conda")
@@ -165,8 +176,9 @@ def _in_directory(directory: Path) -> Iterator[Distribution]:
 
 
 def _torch(interpreter: _Interpreter, distributions: tuple[Distribution, ...], gaps: dict[str, str]) -> TorchBuild | None:
-    """PyTorch as `import torch` would find it: the first directory of that name on the import path."""
-    package = next((Path(entry) / "torch" for entry in interpreter.path if entry and (Path(entry) / "torch").is_dir()), None)
+    """PyTorch as `import torch` would find it: the first package of that name on the import path, before bare directories."""
+    found = [Path(entry) / "torch" for entry in interpreter.path if entry and files.is_dir(Path(entry) / "torch")]
+    package = next((path for path in found if files.is_file(path / "__init__.py")), found[0] if found else None)
     if package is None:
         gaps["python.torch"] = "not installed in this environment"
         return None
@@ -184,17 +196,23 @@ def _torch(interpreter: _Interpreter, distributions: tuple[Distribution, ...], g
         cudnn=_cudnn(package, distributions),
         debug={"True": True, "False": False}.get(assigned.get("debug", "")),
         git_version=_literal(assigned.get("git_version")),
-        import_broken=_missing_part(package),
+        import_broken=_missing_part(package, interpreter),
     )
 
 
-def _missing_part(package: Path) -> str | None:
-    """What an interrupted installation left out, as far as the names of files tell."""
-    if not (package / "__init__.py").is_file():
+def _missing_part(package: Path, interpreter: _Interpreter) -> str | None:
+    """What an interrupted installation left out or another Python's put in, as far as the names of files tell."""
+    if not files.is_file(package / "__init__.py"):
         return f"{package}/__init__.py is missing"
-    if not any(package.glob("_C*.so")) and not any(package.glob("_C*.pyd")):
+    compiled = [path.name for path in sorted(package.glob("_C.*")) if path.suffix in (".so", ".pyd")]
+    if not compiled:
         return f"{package}/_C (the compiled part) is missing"
-    return None
+    made_for = [f"{match[1]}.{match[2]}{match[3]}" for match in map(_COMPILED_FOR.fullmatch, compiled) if match]
+    release = re.match(r"\d+\.\d+", interpreter.version)
+    if release is None or interpreter.implementation != "CPython" or len(made_for) < len(compiled):
+        return None  # one that does not tell, such as `_C.abi3.so` or `_C.so`, may serve any Python
+    own = f"{release[0]}{'t' if interpreter.free_threaded else ''}"
+    return None if own in made_for else f"{package}/_C is compiled for Python {', '.join(made_for)}, this is Python {own}"
 
 
 def _literal(text: str | None) -> str | None:
@@ -213,8 +231,8 @@ def _cudnn(package: Path, distributions: tuple[Distribution, ...]) -> str | None
 
 def _wheel_libraries(interpreter: _Interpreter, distributions: tuple[Distribution, ...]) -> Iterator[Library]:
     """CUDA libraries in site-packages/nvidia/*/lib and torch/lib, with the distribution that brought each."""
-    versions = {d.name: d.version for d in distributions}
-    for entry in dict.fromkeys(filter(None, interpreter.path)):
+    for entry in dict.fromkeys(filter(files.is_dir, filter(None, interpreter.path))):
+        versions = {d.name: d.version for d in distributions if d.location == str(Path(entry))}
         for directory in sorted([*Path(entry).glob("nvidia/*/lib"), *Path(entry).glob("torch/lib")]):
             part = directory.parent.name
             brought_by = next(

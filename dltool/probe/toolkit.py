@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dltool.machine import Library, Toolkit
+from dltool.probe import files
 
 _SHADOWING = re.compile(
-    r"(lib(?:cuda|cudart|cudnn|cublas|cublasLt|nvJitLink|cusparse|cusolver|cufft|curand|nccl|nvrtc|nvidia-ml|cusparseLt)\.so\.\d+)$"
+    r"(lib(?:cuda|cudart|cudnn|cublas|cublasLt|nvJitLink|cusparse|cusolver|cufft|curand|nccl|nvrtc|nvidia-ml|cusparseLt)\.so\.\d+"
+    r"|libcudart\.so\.11\.0|libnvrtc\.so\.11\.2)$"
 )
 
 
@@ -20,17 +22,17 @@ def toolkits(root: Path = Path("/"), environment: Mapping[str, str] = os.environ
     found: dict[str, tuple[Path, list[str]]] = {}
     for way, path in _candidates(root, environment):
         real = os.path.realpath(path)
-        if Path(real).is_dir():
+        if files.is_dir(real):
             found.setdefault(real, (Path(real), []))[1].append(way)
     return tuple(
         Toolkit(
             path=str(path),
             version=_version(path),
             found_by=tuple(dict.fromkeys(ways)),
-            has_nvcc=any((path / "bin" / name).exists() for name in ("nvcc", "nvcc.exe")),
+            has_nvcc=any(files.exists(path / "bin" / name) for name in ("nvcc", "nvcc.exe")),
         )
         for path, ways in found.values()
-        if (path / "bin").is_dir() or _version(path)
+        if files.is_dir(path / "bin") or _version(path)
     )
 
 
@@ -38,10 +40,10 @@ def _candidates(root: Path, environment: Mapping[str, str]) -> Iterator[tuple[st
     for variable in ("CUDA_HOME", "CUDA_PATH"):
         if environment.get(variable):
             yield variable, Path(environment[variable])
-    nvcc = shutil.which("nvcc", path=environment.get("PATH"))
+    nvcc = shutil.which("nvcc", path=environment.get("PATH", ""))
     if nvcc:
         yield "PATH", _behind_wrapper(Path(nvcc)).parent.parent
-    for place in (*sorted((root / "usr/local").glob("cuda*")), root / "opt/cuda", root / "usr/lib/cuda"):
+    for place in (*files.glob(root / "usr/local", "cuda*"), root / "opt/cuda", root / "usr/lib/cuda"):
         yield f"/{place.parent.relative_to(root)}", place
 
 
@@ -49,7 +51,8 @@ def _behind_wrapper(nvcc: Path) -> Path:
     """The nvcc that a small shell script starts; distributions and modules put such scripts on the PATH."""
     real = Path(os.path.realpath(nvcc))
     try:
-        head = real.open("rb").read(512)
+        with real.open("rb") as file:
+            head = file.read(512)
     except OSError:
         return real
     match = re.search(rb"(/[^\s\"']+/bin/nvcc)\b", head) if head.startswith(b"#!") else None
@@ -78,7 +81,7 @@ def shadowing_libraries(environment: Mapping[str, str] = os.environ) -> tuple[Li
     libraries = []
     for entry in dict.fromkeys(filter(None, environment.get("LD_LIBRARY_PATH", "").split(":"))):
         directory = Path(entry)
-        for path in sorted(directory.glob("lib*.so.*")) if directory.is_dir() else ():
+        for path in files.glob(directory, "lib*.so.*"):
             match = _SHADOWING.match(path.name)
             if match:
                 libraries.append(

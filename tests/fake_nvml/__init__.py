@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 SOURCE = Path(__file__).with_name("fake_nvml.c")
 
@@ -22,6 +23,13 @@ class Refused:
 Answer = str | int | tuple[int, ...] | Refused
 Recording = dict[str, Answer]
 """Calls with their arguments ("nvmlDeviceGetClockInfo 0 1": GPU 0, clock 1) and their answers."""
+
+
+class Play(Protocol):
+    """The fixture `nvml`: let NVML answer as recorded in every process that the test starts from here on."""
+
+    def __call__(self, recording: Mapping[str, Answer], *, error: str = "", hang: str = "", crash: str = "") -> None:
+        """`error`, `hang` and `crash` name calls that misbehave, as in fake_nvml.c: error="nvmlDeviceGetName 3=15"."""
 
 
 def compiler() -> str | None:

@@ -11,6 +11,7 @@ FUNCTION_NOT_FOUND = Refused(13)
 _GRAPHICS, _SM, _MEMORY, _VIDEO = range(4)  # nvmlClockType_t
 _SHUTDOWN, _SLOWDOWN = range(2)  # nvmlTemperatureThresholds_t
 _IDLE = 0x1  # nvmlClocksEventReasonGpuIdle
+_PROCESSES: Recording = {f"nvmlDeviceGetComputeRunningProcesses_{version}": () for version in ("v2", "v3")}
 
 
 def h100_server(gpus: int = 8) -> Recording:
@@ -53,7 +54,7 @@ def h100_server(gpus: int = 8) -> Recording:
                 "nvmlDeviceGetGpuFabricInfo": (0, 0, 3),
                 **{f"nvmlDeviceGetNvLinkState {link}": 1 for link in range(18)},
                 **{f"nvmlDeviceGetNvLinkVersion {link}": 4 for link in range(18)},
-                "nvmlDeviceGetComputeRunningProcesses_v3": (),
+                **_PROCESSES,
             },
         )
     return recording
@@ -87,7 +88,7 @@ def rtx4060_laptop() -> Recording:
             "nvmlDeviceGetPersistenceMode": 0,
             "nvmlDeviceGetComputeMode": 0,
             "nvmlDeviceGetGspFirmwareVersion": "565.77",
-            "nvmlDeviceGetComputeRunningProcesses_v3": (),
+            **_PROCESSES,
         },
     )
 
@@ -121,8 +122,8 @@ def gtx1080ti() -> Recording:
             "nvmlDeviceGetComputeMode": 0,
             "nvmlDeviceGetGspFirmwareVersion": FUNCTION_NOT_FOUND,
             "nvmlDeviceGetGpuFabricInfo": FUNCTION_NOT_FOUND,
+            **_PROCESSES,
             "nvmlDeviceGetComputeRunningProcesses_v3": FUNCTION_NOT_FOUND,
-            "nvmlDeviceGetComputeRunningProcesses_v2": (),
         },
     )
 

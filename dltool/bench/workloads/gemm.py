@@ -41,9 +41,11 @@ class Gemm:
 
     def sizes(self) -> Iterator[Gemm]:
         """Each side in steps of about four, up to itself."""
+        tried = 0
         for factor in (64, 16, 4, 2):
             small = replace(self, m=_shrink(self.m, factor), n=_shrink(self.n, factor), k=_shrink(self.k, factor))
-            if small.work().ops < self.work().ops:
+            if tried < small.work().ops < self.work().ops:
+                tried = small.work().ops
                 yield small
         yield self
 

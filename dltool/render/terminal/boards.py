@@ -26,7 +26,7 @@ def show(report: Report, page: Page) -> None:
             page.line()
         gpu = _live(report.machine, board)
         if gpu is not None and number and _same_product(board, boards[number - 1]):
-            _title(board, page)
+            _title(board, gpu, page)
             _state(gpu, page)
             continue  # its peaks are those of the board above
         _one(board, gpu, report.machine, page)
@@ -43,7 +43,7 @@ def _same_product(one: Board, other: Board) -> bool:
 
 
 def _one(board: Board, gpu: Gpu | None, machine: Machine | None, page: Page) -> None:
-    _title(board, page)
+    _title(board, gpu, page)
     for sentence in _describe_cpu(board, machine) if board.segment == "cpu" else _describe(board):
         page.line(sentence, indent=2)
     if gpu is not None:
@@ -55,9 +55,10 @@ def _one(board: Board, gpu: Gpu | None, machine: Machine | None, page: Page) -> 
         page.line(f"note: {board.note}", style="dim", indent=2)
 
 
-def _title(board: Board, page: Page) -> None:
+def _title(board: Board, gpu: Gpu | None, page: Page) -> None:
     index = f"GPU {board.index}  " if board.index is not None else ""
-    page.line(f"{index}{board.name}", style="bold")
+    reported = f"  ({gpu.name})" if gpu is not None and gpu.name not in (None, board.name) else ""
+    page.line(f"{index}{board.name}{reported}", style="bold")
 
 
 def _describe(board: Board) -> Iterator[str]:
@@ -200,9 +201,9 @@ def _peak_cell(board: Board, key: str) -> str:
 
 
 def label(key: str) -> str:
-    """A peak key as people write it: "fp16_tensor_acc32" -> "FP16 tensor, FP32 acc"."""
+    """A peak key as people write it: "fp16_tensor_acc32" -> "FP16 tensor acc32"."""
     number, _, rest = key.partition("_")
-    words = {"": "", "tensor": " tensor", "tensor_acc32": " tensor, FP32 acc"}[rest]
+    words = {"": "", "tensor": " tensor", "tensor_acc32": " tensor acc32"}[rest]
     return number.upper() + words
 
 

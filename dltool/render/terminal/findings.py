@@ -31,6 +31,7 @@ _COUNTED = {
 _RISKS = {Risk.ROOT: " (as root)", Risk.REBOOT: " (as root, restarts the machine)"}
 _SCOPES = {Scope.HOST: "for whoever runs this host", Scope.PROVIDER: "for the provider of this machine: send them this"}
 _INDENT = 8
+_EVIDENCE = 4
 
 
 def show(report: Report, page: Page) -> None:
@@ -71,13 +72,17 @@ def _problem(finding: Finding, explained: list[Finding], page: Page) -> None:
     page.line(f"{finding.id}{devices}{scope}", style="dim", indent=_INDENT)
     if finding.why:
         page.line(finding.why, indent=_INDENT)
-    for fact in finding.evidence:
+    shown = finding.evidence if page.verbose else finding.evidence[:_EVIDENCE]
+    for fact in shown:
         value = "none" if fact.value is None else str(fact.value)
         page.labelled("seen", f"{fact.fact}: {value}  ({fact.read_from})", indent=_INDENT, style="dim")
+    if len(shown) < len(finding.evidence):
+        page.line(f"and {len(finding.evidence) - len(shown)} more like these: -v", indent=_INDENT, style="dim")
     for remedy in finding.remedies:
         _remedy(remedy, page)
-    if explained:
-        page.labelled("explains", "; ".join(other.summary for other in explained), indent=_INDENT, style="dim")
+    for other in explained:
+        seen = "; ".join(f"{fact.fact}: {fact.value}" for fact in other.evidence if page.verbose)
+        page.labelled("explains", f"{other.id}: {other.summary}" + (f" ({seen})" if seen else ""), indent=_INDENT, style="dim")
     page.line()
 
 

@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""Write the generated parts of the documentation: JSON Schemas, and the blocks between markers in README.md.
+
+    python docs/generate.py           rewrite them
+    python docs/generate.py --check   exit 1 where one is stale
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from dltool import catalog, tables
+from dltool.checks import CHECKS
+from dltool.machine import Machine
+from dltool.render import FORMATS
+from dltool.results import Report
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = ("doctor", "snapshot", "gpu-info", "bench", "bench quick", "bench gemm", "bench memory", "report", "report list", "report show")
+
+
+def schema(kind: type) -> str:
+    return json.dumps(msgspec.json.schema(kind), indent=2, sort_keys=True) + "\n"
+
+
+def command_help(command: str) -> str:
+    """The help of a command as plain text at 100 columns, whatever terminal this runs in."""
+    environment = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "PATH": "/usr/bin:/bin", "_TYPER_FORCE_DISABLE_TERMINAL": "1"}
+    run = subprocess.run(
+        [sys.executable, "-m", "dltool", *command.split(), "--help"],
+        capture_output=True, text=True, check=True, env=environment, cwd=ROOT,
+    )  # fmt: skip
+    return "\n".join(line.rstrip() for line in run.stdout.strip("\n").splitlines())
+
+
+def commands() -> str:
+    parts = (f"## dltool {command}\n\n```text\n{command_help(command)}\n```\n" for command in COMMANDS)
+    return "# Commands\n\nGenerated from `--help` by `python docs/generate.py`.\n\n" + "\n".join(parts)
+
+
+def checks_table() -> str:
+    rows = (f"| `{name}` | {check.question} |" for name, check in CHECKS)
+    return "\n".join(["| check | asks |", "| --- | --- |", *rows])
+
+
+def catalog_counts() -> str:
+    capabilities = {architecture.compute_capability for architecture in catalog.architectures()}
+    return (
+        f"{len(catalog.boards())} boards, {len(capabilities)} compute capabilities from "
+        f"{catalog.architectures()[0].name} to Blackwell, {len(tables.rows('names'))} names, "
+        f"{len(tables.rows('published'))} published figures to check the derivation against."
+    )
+
+
+def dtypes_table() -> str:
+    rows = (f"| `{row['name']}` | {row['torch']} | {row['note']} |" for row in tables.rows("dtypes"))
+    return "\n".join(["| dtype | torch | note |", "| --- | --- | --- |", *rows])
+
+
+def formats() -> str:
+    return ", ".join(f"`{name}`" for name in FORMATS.names())
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "checks": checks_table,
+    "catalog": catalog_counts,
+    "dtypes": dtypes_table,
+    "formats": formats,
+}
+
+
+def readme(text: str) -> str:
+    """README.md with every block between `<!-- NAME -->` and `<!-- /NAME -->` made anew."""
+    for name, make in BLOCKS.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        if not re.search(pattern, text, re.DOTALL):
+            raise SystemExit(f"README.md has no block {name}")
+        text = re.sub(pattern, lambda match, body=make(): f"{match[1]}{body}\n{match[2]}", text, flags=re.DOTALL)
+    return text
+
+
+def wanted() -> dict[Path, str]:
+    path = ROOT / "README.md"
+    return {
+        ROOT / "docs/report.schema.json": schema(Report),
+        ROOT / "docs/machine.schema.json": schema(Machine),
+        ROOT / "docs/commands.md": commands(),
+        path: readme(path.read_text(encoding="utf-8")),
+    }
+
+
+def main() -> int:
+    stale = [path for path, text in wanted().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        print(f"stale: {path.relative_to(ROOT)}")
+        if "--check" not in sys.argv:
+            path.write_text(wanted()[path], encoding="utf-8")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
