@@ -196,7 +196,7 @@ def _index() -> Mapping[str, tables.Row]:
 
 
 def _normal(name: str) -> str:
-    words = re.sub(r"[^a-z0-9]+", " ", name.casefold()).split()
+    words = re.findall(r"[a-z]+|\d+", name.casefold())  # "rtx4090" as "RTX 4090"
     return " ".join(words[1:] if words[:1] == ["nvidia"] else words)
 
 

@@ -56,6 +56,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, listing: str | N
         hints.append("Did you mean " + " or ".join(f"`{candidate}`" for candidate in near) + "?")
     if listing:
         hints.append(f"All of them: {listing}")
-    elif len(names) <= 30:
+    elif 0 < len(names) <= 30:
         hints.append("Known: " + ", ".join(names))
     return UsageError(f"unknown {kind} `{name}`", remedy=" ".join(hints) or f"No {kind} is known.")

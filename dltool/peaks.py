@@ -49,14 +49,15 @@ def gpu_peaks(board: Board, *, clock_mhz: float | None = None) -> dict[str, Peak
 def live_board(gpu: Gpu, known: Board | None) -> Board | None:
     """The board of a GPU in this machine, with peaks at its boost clock and at the clock that it reports now.
 
-    One that is not in the catalogue is derived from what the driver reports and marked unverified, because the driver does
-    not tell whether the product's tensor rates are halved.
+    What the catalogue lacks of it is taken from the driver and the peaks are marked unverified, because the driver does not
+    tell whether the product's tensor rates are halved.
     """
-    board = known or _unlisted(gpu)
+    complete = known is not None and known.sms is not None and _quoted_clock(known, "fp32") is not None
+    board = known if complete else _from_driver(gpu, known)
     if board is None:
-        return None
+        return known
     board = replace(with_peaks(board), index=gpu.index)
-    if known is None:
+    if not complete:
         board = replace(board, peaks={key: replace(peak, basis="unverified") for key, peak in board.peaks.items()})
     return replace(board, peaks_now=gpu_peaks(board, clock_mhz=gpu.sm_mhz)) if gpu.sm_mhz else board
 
@@ -154,12 +155,12 @@ def _unit(key: str) -> str:
     return "TOP/s" if key.startswith("int") else "TFLOP/s"
 
 
-def _unlisted(gpu: Gpu) -> Board | None:
-    architecture = architecture_of(gpu.compute_capability or "")
+def _from_driver(gpu: Gpu, known: Board | None) -> Board | None:
+    """A board as the driver reports it, completing what the catalogue has; None where the driver tells too little."""
+    architecture = architecture_of(gpu.compute_capability or "", known.chip if known else None)
     if architecture is None or not gpu.cuda_cores:
         return None
-    geforce = "geforce" in (gpu.name or "").casefold()
-    return Board(
+    read = Board(
         name=gpu.name or f"GPU {gpu.index}",
         architecture=architecture.name,
         compute_capability=gpu.compute_capability,
@@ -168,9 +169,13 @@ def _unlisted(gpu: Gpu) -> Board | None:
         boost_mhz=gpu.sm_mhz_max,
         memory_gb=round(gpu.memory_total_bytes / 1e9, 1) if gpu.memory_total_bytes else None,
         memory_bus_bits=gpu.memory_bus_bits,
-        rate_class="half" if geforce else "full",
+        rate_class="half" if "geforce" in (gpu.name or "").casefold() else "full",
         note="not in the catalogue: read from the driver, rate class assumed from the name",
     )
+    if known is None:
+        return read
+    missing = {name: getattr(read, name) for name in ("sms", "cuda_cores", "boost_mhz") if getattr(known, name) is None}
+    return replace(known, **missing, note="what the catalogue lacks was read from the driver")
 
 
 def _usable_cores(cpu: Cpu) -> float | None:

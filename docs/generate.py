@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 """Write the generated parts of the documentation: JSON Schemas, and the blocks between markers in README.md.
 
-    python docs/generate.py           rewrite them
-    python docs/generate.py --check   exit 1 where one is stale
+python docs/generate.py           rewrite them
+python docs/generate.py --check   exit 1 where one is stale
 """
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +22,11 @@ from dltool.render import FORMATS
 from dltool.results import Report
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("doctor", "snapshot", "gpu-info", "bench", "bench quick", "bench gemm", "bench memory", "report", "report list", "report show")
+COMMANDS = (
+    *("doctor", "snapshot", "gpu-info"),
+    *("bench", "bench quick", "bench gemm", "bench memory"),
+    *("report", "report list", "report show"),
+)
 
 
 def schema(kind: type) -> str:
@@ -32,7 +35,7 @@ def schema(kind: type) -> str:
 
 def command_help(command: str) -> str:
     """The help of a command as plain text at 100 columns, whatever terminal this runs in."""
-    environment = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "PATH": "/usr/bin:/bin", "_TYPER_FORCE_DISABLE_TERMINAL": "1"}
+    environment = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "PATH": "/usr/bin:/bin"}
     run = subprocess.run(
         [sys.executable, "-m", "dltool", *command.split(), "--help"],
         capture_output=True, text=True, check=True, env=environment, cwd=ROOT,
@@ -79,10 +82,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
 def readme(text: str) -> str:
     """README.md with every block between `<!-- NAME -->` and `<!-- /NAME -->` made anew."""
     for name, make in BLOCKS.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        if not re.search(pattern, text, re.DOTALL):
+        before, opening, rest = text.partition(f"<!-- {name} -->\n")
+        _, closing, after = rest.partition(f"<!-- /{name} -->")
+        if not closing:
             raise SystemExit(f"README.md has no block {name}")
-        text = re.sub(pattern, lambda match, body=make(): f"{match[1]}{body}\n{match[2]}", text, flags=re.DOTALL)
+        text = before + opening + make() + "\n" + closing + after
     return text
 
 

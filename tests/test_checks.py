@@ -353,6 +353,12 @@ LOOKALIKES = {
     "a quota that the job knows": (
         CONTAINER, {"cpu.quota_cpus": 2.0, "environment.OMP_NUM_THREADS": "2"}, "cpu-quota-low", "info"
     ),
+    "the driver's libraries without a GPU": (
+        "cpu_only", {"driver.nvml_error": "NVML_ERROR_DRIVER_NOT_LOADED"}, "driver-not-answering", "skip"
+    ),
+    "NVML not asked": (LAPTOP, {"gpus": [], "gaps.gpus": "no answer within 8 s"}, "driver-not-answering", "unknown"),
+    "a Python that does not start": (LAPTOP, {"python": None, "gaps.python": "no such program"}, "torch-incomplete", "unknown"),
+    "its wheels, then": (LAPTOP, {"python": None, "gaps.python": "no such program"}, "nvidia-wheels-mixed", "unknown"),
     "nothing to hide": ("cpu_only", {"environment.CUDA_VISIBLE_DEVICES": ""}, "gpus-hidden", "skip"),
     "neither NVML nor PCI": ("cpu_only", {"pci": None, "gaps.pci": "Permission denied"}, "gpu-absent", "unknown"),
     "kernel not asked": (

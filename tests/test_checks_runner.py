@@ -75,6 +75,13 @@ def test_a_plugin_that_answers_nonsense_is_a_crash(add: Add) -> None:
     assert found.status is Status.CRASH
 
 
+def test_a_check_that_names_its_cause_is_believed(add: Add) -> None:
+    finding = Finding(status=Status.UNKNOWN, summary="hidden", caused_by="driver-missing")
+    add(Check("dependent", lambda _: [finding], caused_by=("nouveau-loaded",)))
+    (found,) = checks.run(Machine(), only=["dependent"])
+    assert found.caused_by == "driver-missing"
+
+
 def test_a_slow_check_says_so(add: Add) -> None:
     add(Check("slow-one", passes))
     first, second = checks.run(Machine(), only=["slow-one"], clock=Clock(2.5))

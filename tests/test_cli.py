@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+FOREIGN = ("CUDA_", "LD_", "XDG_", "VIRTUAL_ENV", "CONDA_")
 MACHINES = Path(__file__).parent / "machines"
 
 
@@ -20,7 +21,7 @@ MACHINES = Path(__file__).parent / "machines"
 def dltool(tmp_path, monkeypatch):
     """Run the command in a process of its own; HOME and data directory are empty."""
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("CUDA_", "LD_", "XDG_", "VIRTUAL_ENV"))},
+        **{name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)},
         "HOME": str(tmp_path / "home"),
         "XDG_DATA_HOME": str(tmp_path / "data"),
         "COLUMNS": "80",
@@ -28,11 +29,10 @@ def dltool(tmp_path, monkeypatch):
     }
 
     def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
-        extra = options.pop("env", {})
+        options = {"cwd": tmp_path, "timeout": 120, **options, "env": {**environment, **options.get("env", {})}}
         return subprocess.run(
-            [sys.executable, "-m", "dltool", *arguments],
-            capture_output=True, text=True, env={**environment, **extra}, cwd=options.pop("cwd", tmp_path), timeout=120, **options,
-        )  # fmt: skip
+            [sys.executable, "-m", "dltool", *arguments], capture_output=True, text=True, check=False, **options
+        )
 
     run.environment = environment
     return run

@@ -80,7 +80,8 @@ def loaded_by(arguments: list[str], tmp_path: Path) -> set[str]:
     """The heavy packages that a run of the command has loaded at its end."""
     code = (
         "import atexit, sys\n"
-        "atexit.register(lambda: print('LOADED', *sorted({'torch', 'pandas', 'numpy', 'pynvml', 'sqlite3'} & set(sys.modules))))\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'pynvml', 'sqlite3'}\n"
+        "atexit.register(lambda: print('LOADED', *sorted(heavy & set(sys.modules))))\n"
         f"sys.argv = ['dltool', *{arguments!r}]\n"
         "from dltool.cli.main import main\n"
         "main()\n"

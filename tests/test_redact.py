@@ -118,8 +118,10 @@ def test_redacting_twice_changes_nothing_more(name: str) -> None:
     assert redact(once, Redactor(b"another")) == once
 
 
-FRAGMENTS = ("/home/", "/Users/", "C:\\Users\\", HOME, "alice", "bob", "~", "/", "\\", ":", " ", HOST, "node7", "-", ".", UUIDS[0],
-             "GPU-", "MIG-0", "0f1e2d3c", "#", "[host]", "[user]", "'", "x")  # fmt: skip
+FRAGMENTS = (
+    "/home/", "/Users/", "C:\\Users\\", HOME, "alice", "bob", "~", "/", "\\", ":", " ", HOST, "node7", "-", ".",
+    UUIDS[0], "GPU-", "MIG-0", "0f1e2d3c", "#", "[host]", "[user]", "'", "x",
+)  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join))

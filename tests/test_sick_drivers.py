@@ -18,6 +18,7 @@ from dltool.render import FORMATS, Style
 from dltool.results import Report, Status
 
 CODES = [*range(1, 31), 999]
+FROM_NVML = ("version", "cuda_version", "nvml_error", "nvml_library", "nvml_library_version")
 HOST = machine.load(Path(__file__).parent / "machines/h100_server.json")
 
 
@@ -80,8 +81,7 @@ def failed_readings(nvml_library, tmp_path_factory):
 
 def test_every_failing_call_leaves_every_command_alive(failed_readings):
     for failure, reading in failed_readings.items():
-        driver = replace(HOST.driver, **{name: getattr(reading.driver, name) for name in reading.driver.__struct_fields__ if name
-                                         in ("version", "cuda_version", "nvml_error", "nvml_library", "nvml_library_version")})  # fmt: skip
+        driver = replace(HOST.driver, **{name: getattr(reading.driver, name) for name in FROM_NVML})
         facts = replace(HOST, driver=driver, gpus=reading.gpus, gaps=reading.gaps)
         assert machine.from_json(facts.to_json(), source=failure) == facts
         findings = checks.run(facts)

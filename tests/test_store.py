@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from dltool import store
@@ -69,7 +67,7 @@ def test_a_failed_write_leaves_nothing_behind(monkeypatch):
     )
     with pytest.raises(OSError, match="No space left"):
         store.save(report(5))
-    assert len(os.listdir(store.directory())) == 1
+    assert len(list(store.directory().iterdir())) == 1
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "other/1"}', '{"schema": "dltool/report/1", "findings": 3}'])

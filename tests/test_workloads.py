@@ -13,7 +13,8 @@ from dltool.bench.workloads.gemm import Gemm
 from dltool.bench.workloads.memory import Memory
 from dltool.catalog import Board, Peak
 from dltool.errors import CannotRun, UsageError
-from dltool.machine import Cpu, Machine, Memory as HostMemory
+from dltool.machine import Cpu, Machine
+from dltool.machine import Memory as HostMemory
 
 torch = pytest.importorskip("torch")
 

@@ -139,21 +139,33 @@ def _fitting_size(state: _Run) -> tuple[Workload, Prepared, float]:
     Returns:
         The largest size that fits, prepared, and the seconds that one of its steps takes.
     """
-    asked = state.workload
+    tried: list[tuple[int, float]] = []
     best: tuple[Workload, Prepared, float] | None = None
-    for size in asked.sizes():
-        if best is not None:
-            foreseen = best[2] * _cost(size) / max(1, _cost(best[0]))
-            if foreseen > state.plan.step_s or not state.time_left():
-                state.warnings.append(f"measured at a smaller size than asked for: one step would take about {foreseen:.1f} s")
-                break
-            best = None  # let go of the smaller arrays before the larger are made
+    for size in state.workload.sizes():
+        foreseen = _foresee(tried, _cost(size))
+        if best is not None and (foreseen > state.plan.step_s or not state.time_left()):
+            state.warnings.append(f"measured at a smaller size than asked for: one step would take about {foreseen:.1f} s")
+            break
+        best = None  # let go of the smaller arrays before the larger are made
         prepared = size.prepare(state.device)
         state.device.timer(prepared.step, 1)  # compiling, loading and choosing an algorithm are not the work
         best = (size, prepared, _quickest_step(state, prepared))
+        tried.append((_cost(size), best[2]))
     if best is None:
         raise ValueError("the workload offers no size")
     return best
+
+
+def _foresee(tried: list[tuple[int, float]], cost: int) -> float:
+    """Seconds of a step of this cost: along the line through the last two sizes, which leaves out what every step costs."""
+    if not tried:
+        return 0.0
+    last_cost, last_s = tried[-1]
+    if len(tried) == 1:
+        return last_s * cost / max(1, last_cost)
+    before_cost, before_s = tried[-2]
+    slope = max(0.0, last_s - before_s) / max(1, last_cost - before_cost)
+    return last_s + slope * (cost - last_cost)
 
 
 def _quickest_step(state: _Run, prepared: Prepared) -> float:

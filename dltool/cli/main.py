@@ -40,4 +40,4 @@ app.add_typer(report.app, name="report")
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="dltool")

@@ -167,7 +167,8 @@ class _Child:
             nvml = Nvml(self._trace)
         except NvmlError as error:
             _say("=", "driver.nvml_error", error.name)
-            _say("!", "gpus", str(error))
+            for fact in ("gpus", "driver.version", "driver.cuda_version"):
+                _say("!", fact, str(error))
             return
         self._system(nvml)
         for index in self._devices(nvml):

@@ -20,7 +20,9 @@ FIELDS = {
     "pci/pci_gpu_link_info/link_widths/max_link_width": lambda gpu: f"{gpu.pcie_width_max}x",
     "fb_memory_usage/total": lambda gpu: f"{gpu.memory_total_bytes // 2**20} MiB",
     "bar1_memory_usage/total": lambda gpu: f"{gpu.bar1_total_bytes // 2**20} MiB",
-    "compute_mode": lambda gpu: {"default": "Default", "prohibited": "Prohibited", "exclusive_process": "Exclusive_Process"}[gpu.compute_mode],
+    "compute_mode": lambda gpu: {"default": "Default", "prohibited": "Prohibited", "exclusive_process": "Exclusive_Process"}[
+        gpu.compute_mode
+    ],
     "persistence_mode": lambda gpu: "Enabled" if gpu.persistence_mode else "Disabled",
     "ecc_mode/current_ecc": lambda gpu: {True: "Enabled", False: "Disabled", None: "N/A"}[gpu.ecc_enabled],
     "mig_mode/current_mig": lambda gpu: {True: "Enabled", False: "Disabled", None: "N/A"}[gpu.mig_enabled],
