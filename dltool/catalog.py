@@ -139,9 +139,9 @@ def find(name: str) -> Board:
     Raises:
         UsageError: unknown (the nearest names are suggested), or a name under which nothing ever shipped.
     """
-    index = _index()
-    wanted = _normal(name)
-    row = index.get(wanted) or index.get(_without_brand(wanted))
+    if name in _rows():
+        return board(name)
+    row = _as_spoken().get(name.casefold()) or _loosely(name)
     if row is None:
         raise unknown_name("GPU", name, _rows(), listing="dltool gpu-info --list")
     if row["kind"] == "never":
@@ -179,6 +179,17 @@ def _by_device_id(device_id: str | None) -> list[str]:
     if vendor != "10de":
         return []
     return [name for name, row in _rows().items() if device in row["pci_device_ids"].split()]
+
+
+@cache
+def _as_spoken() -> Mapping[str, tables.Row]:
+    """What people write, letter by letter: quick, and enough for most."""
+    return {row["name"].casefold(): row for row in tables.rows("names") if row["kind"] != "nvml"}
+
+
+def _loosely(name: str) -> tables.Row | None:
+    wanted = _normal(name)
+    return _index().get(wanted) or _index().get(_without_brand(wanted))
 
 
 @cache

@@ -43,9 +43,14 @@ class Plan:
 
     @classmethod
     def for_budget(cls, budget_s: float, case_count: int) -> Plan:
-        """Share a budget among cases: about a seventh of each share is for trying, warming up and checking."""
+        """Share a budget among cases: about a tenth of each share is for trying, warming up and checking."""
         share = budget_s / max(1, case_count)
-        return cls(sampling_s=share * 0.85, warmup_s=share * 0.3, step_s=min(0.5, share / 8), cap_s=max(2.0, share * 3))
+        return cls(
+            sampling_s=share * 0.9,
+            warmup_s=0.3 + share * 0.03,
+            step_s=min(0.5, share / 8),
+            cap_s=max(2.0, share * 3),
+        )
 
 
 @dataclass(slots=True)
@@ -171,7 +176,7 @@ def _foresee(tried: list[tuple[int, float]], cost: int) -> float:
 def _quickest_step(state: _Run, prepared: Prepared) -> float:
     """Seconds of the quickest of a few steps: the first ones of a tiny size tell more of waking threads than of the work."""
     times: list[float] = []
-    while len(times) < 20 and sum(times) < 5 * state.plan.sample_s:
+    while len(times) < 20 and sum(times) < 3 * state.plan.sample_s:
         times.append(state.device.timer(prepared.step, 1))
     return min(times)
 

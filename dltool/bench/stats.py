@@ -60,7 +60,8 @@ def warnings(samples: Sequence[float]) -> list[str]:
         half = len(samples) // 2
         drift = statistics.median(samples[half:]) / statistics.median(samples[:half]) - 1
         if abs(drift) > DRIFT and (spread is None or abs(drift) * median > spread / 2):
-            found.append(f"drifting: the second half took {drift:+.0%} longer; clock or temperature still changes")
+            change = f"{abs(drift):.0%} {'more' if drift > 0 else 'less'} time"
+            found.append(f"drifting: the second half took {change}; clock or temperature still changes")
     outliers = _outliers(samples, median)
     if outliers > 0.05 * len(samples) and len(samples) >= 20:
         found.append(f"{outliers} of {len(samples)} samples are outliers: something else ran now and then")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,6 +123,7 @@ def _run(
     from dltool.render.progress import progress
 
     out.format_name  # noqa: B018  an unknown format is refused before any work
+    gc.enable()  # off since the start of the command, see dltool.cli
     budget_s = units.parse_seconds(budget)
     devices.import_torch()
     machine = probe.read(measure_clock=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from rich.text import Text
 
+from dltool.machine import Machine
 from dltool.render.terminal.page import Page
 from dltool.results import Finding, Remedy, Report, Risk, Scope, Status
 
@@ -38,12 +39,16 @@ def show(report: Report, page: Page) -> None:
     """Problems that nothing explains first, each with what it explains; then notes; then the count."""
     findings = report.findings
     page.line(Text(report.headline, style=_headline_style(findings)))
+    if report.machine is not None:
+        page.line(_looked_at(report.machine), style="dim")
     page.line()
     problems = [finding for finding in findings if finding.status.is_problem]
     roots = [finding for finding in problems if finding.caused_by is None]
     for finding in sorted(roots, key=lambda finding: -finding.status.severity):
         _problem(finding, [other for other in findings if other.caused_by == finding.id], page)
     notes = [f for f in findings if f.status in (Status.UNKNOWN, Status.INFO) and f.caused_by is None]
+    if not page.verbose:
+        notes = [note for note in notes if not report.headline.endswith(note.summary)]
     rest = [f for f in findings if f.status in (Status.PASS, Status.SKIP)] if page.verbose else []
     for finding in (*notes, *rest):
         _head(finding, page)
@@ -54,6 +59,17 @@ def show(report: Report, page: Page) -> None:
     page.line(f"{', '.join(parts)}." + ("" if page.verbose else " All of them: -v"), style="dim")
     if problems:
         page.line(f"What a finding means: dltool doctor --explain {problems[0].id}", style="dim")
+
+
+def _looked_at(machine: Machine) -> str:
+    """Which system and which Python environment were judged: the wrong one explains many a surprise."""
+    python = machine.python
+    inside = [machine.os.container, "WSL" if machine.os.wsl else None, machine.os.tegra]
+    parts = [machine.os.distribution, *(f"in {name}" for name in inside if name)]
+    if python is not None:
+        torch = f"with torch {python.torch.version}" if python.torch else "without torch"
+        parts.append(f"Python {python.version} {torch} at {python.executable}")
+    return "looked at: " + ", ".join(part for part in parts if part)
 
 
 def _headline_style(findings: Iterable[Finding]) -> str:

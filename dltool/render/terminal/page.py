@@ -13,6 +13,7 @@ from rich.text import Text
 from dltool.render import Style
 
 Cell = str | Text
+_GAP = "  "
 
 
 class Page:
@@ -52,12 +53,14 @@ class Page:
     def table(self, head: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Iterable[int] = (), indent: int = 0) -> None:
         """Columns without frames. `right` are the numbers of those that hold figures."""
         figures = set(right)
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        # The gap between columns is part of the cells: rich takes as long again to pad each of them.
+        table = Table(box=None, padding=0, pad_edge=False, header_style="dim")
         for number, title in enumerate(head):
-            table.add_column(title, justify="right" if number in figures else "left", no_wrap=number in figures)
+            figure = number in figures
+            table.add_column(_GAP * (number > 0) + title, justify="right" if figure else "left", no_wrap=figure)
         for row in rows:
-            table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
-        self._console.print(Padding(table, (0, 0, 0, indent)))
+            table.add_row(*(Text(_GAP * (number > 0)).append(cell) for number, cell in enumerate(row)))
+        self._console.print(Padding(table, (0, 0, 0, indent)) if indent else table)
 
     def text(self) -> str:
         """All of it, without spaces at the ends of lines."""
