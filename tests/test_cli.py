@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -190,6 +192,27 @@ def test_gpu_info_list(dltool):
     assert "4090" not in run.stdout
 
 
+def test_checks_are_listed_and_explained(dltool):
+    rows = json.loads(dltool("doctor", "--list", "--json").stdout)
+    assert all(row["question"].endswith("?") for row in rows)
+    assert [line.split()[0] for line in dltool("doctor", "--list").stdout.splitlines()] == [row["id"] for row in rows]
+    shown = dltool("doctor", "--explain", "gpus-hidden")
+    assert shown.returncode == 0
+    assert "CUDA_VISIBLE_DEVICES" in shown.stdout
+
+
+def test_gate(dltool, tmp_path):
+    """--fail-on moves the bar; --only and --skip choose what is judged."""
+    facts = json.loads((MACHINES / "cpu_only.json").read_text())
+    facts["limits"]["open_files_soft"] = 64
+    (tmp_path / "m.json").write_text(json.dumps(facts))
+    judge = ("doctor", "--machine", "m.json")
+    assert dltool(*judge).returncode == 0
+    assert dltool(*judge, "--fail-on", "warn").returncode == 1
+    assert dltool(*judge, "--fail-on", "warn", "--skip", "open-files-low").returncode == 0
+    assert dltool(*judge, "--fail-on", "warn", "--only", "shm-small,gpu-absent").returncode == 0
+
+
 def test_output_file_and_its_ending(dltool, tmp_path):
     run = dltool("doctor", "-o", "out.json")
     assert run.stdout == ""
@@ -306,6 +329,40 @@ class TestBench:
         assert run.returncode == 0, run.stderr
         assert max(map(len, run.stdout.splitlines())) <= 80
         assert all(name in run.stdout for name in ("fp64", "int8", "emulated", "triad", "GB/s"))
+
+    def test_from_python(self, monkeypatch):
+        import dltool
+
+        (row,) = dltool.bench("memory", kernel="copy", bytes=2**16, device="cpu", budget_s=0.2)
+        assert row.verified.ok
+
+    def test_progress_on_a_terminal(self, dltool, tmp_path):
+        """On a terminal the case in hand is told on stderr, and cleared away in the end."""
+        command = [
+            sys.executable,
+            "-m",
+            "dltool",
+            "bench",
+            "memory",
+            "--budget",
+            "2s",
+            "--device",
+            "cpu",
+            "--set",
+            "bytes=65536",
+        ]
+        ours, theirs = pty.openpty()
+        environment = {**dltool.environment, "TERM": "xterm"}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment, cwd=tmp_path) as process:
+            os.close(theirs)
+            told = b""
+            with contextlib.suppress(OSError):  # the terminal is gone with its last user
+                while chunk := os.read(ours, 65536):
+                    told += chunk
+            output = process.stdout.read()
+        os.close(ours)
+        assert b"memory kernel=read" in told
+        assert b"GB/s" in output
 
     def test_ctrl_c_prints_and_keeps_what_was_measured(self, dltool, tmp_path):
         arguments = [
