@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from dltool.catalog import Board
 from dltool.errors import ExitCode, UsageError
+from dltool.machine import SCHEMA as MACHINE_SCHEMA
 from dltool.machine import Machine, read_bounded
 
 SCHEMA = "dltool/report/1"
@@ -221,9 +222,12 @@ def load(path: Path) -> Report:
         schema = msgspec.json.decode(data, type=_SchemaOnly).schema
         if schema != SCHEMA:
             raise UsageError(f"{path} is not a report of this dltool: its schema is {schema!r}", remedy=remedy)
-        return msgspec.json.decode(data, type=Report)
+        report = msgspec.json.decode(data, type=Report)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not a report: {error}", remedy=remedy) from None
+    if report.machine is not None and report.machine.schema != MACHINE_SCHEMA:
+        raise UsageError(f"{path} holds a machine of another schema: {report.machine.schema!r}", remedy=remedy)
+    return report
 
 
 class _SchemaOnly(Struct, frozen=True, kw_only=True):

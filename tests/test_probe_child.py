@@ -108,6 +108,6 @@ def test_our_modules_run_as_scripts_whatever_the_working_directory_holds(
     for name in ("json.py", "msgspec.py", "dltool.py", "pynvml.py"):
         (tmp_path / name).write_text("raise SystemExit('the wrong module')")
     monkeypatch.chdir(tmp_path)
-    answer = child.python("dltool.probe.nvml", timeout_s=30)
+    answer = child.python("dltool.probe.nvml_child", timeout_s=30)
     assert (answer.returncode, answer.errors) == (0, "")
     assert "> nvmlInit\n" in answer.output

@@ -163,6 +163,21 @@ def test_libraries_of_wheels_with_the_distribution_that_brings_them(tmp_path: Pa
     assert torch.is_dir()
 
 
+def test_libraries_of_cuda_13_wheels_share_a_directory(tmp_path: Path) -> None:
+    packages = site_packages(venv(tmp_path / "venv"))
+    install(packages, "nvidia_cublas", "13.1.0.3")
+    install(packages, "nvidia_cudnn_cu13", "9.20.0.48")
+    for file in ("cu13/lib/libcublasLt.so.13", "cu13/lib/libunknown.so.1", "cudnn/lib/libcudnn.so.9"):
+        path = packages / "nvidia" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = python_env.read(str(tmp_path / "venv/bin/python")).libraries
+    assert [(library.soname, library.package) for library in found] == [
+        ("libcublasLt.so.13", "nvidia-cublas 13.1.0.3"),
+        ("libcudnn.so.9", "nvidia-cudnn-cu13 9.20.0.48"),
+    ]
+
+
 def test_a_library_has_the_version_of_its_own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     venv(tmp_path / "venv")
     user = tmp_path / "user"

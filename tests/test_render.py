@@ -42,7 +42,7 @@ def test_measurement_with_conditions():
         "cuda:0 H100 SXM5 80GB\n"
         "torch 2.13.0, cuda 13.0\n"
         "\n"
-        "gemm            size         rate  of peak  95 % of median    step  samples\n"
+        "gemm  size                   rate  of peak  95 % of median    step  samples\n"
         "bf16  8192x8192x4096  785 TFLOP/s     79 %          ±1.4 %  700 µs       10\n"
         "\n"
         "seen while timing (median, lowest to highest)\n"

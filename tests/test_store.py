@@ -8,6 +8,8 @@ from dltool import store
 from dltool.errors import UsageError
 from dltool.results import Report
 
+FOREIGN_MACHINE = '{"schema": "dltool/report/1", "machine": {"schema": "dltool/machine/99"}}'
+
 
 @pytest.fixture(autouse=True)
 def _own_directory(tmp_path, monkeypatch):
@@ -70,7 +72,9 @@ def test_a_failed_write_leaves_nothing_behind(monkeypatch):
     assert len(list(store.directory().iterdir())) == 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "other/1"}', '{"schema": "dltool/report/1", "findings": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"schema": "other/1"}', '{"schema": "dltool/report/1", "findings": 3}', FOREIGN_MACHINE]
+)
 def test_damaged_report_files_are_one_line(tmp_path, text):
     path = tmp_path / "r.json"
     path.write_text(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dltool.checks import check
-from dltool.checks.driver import SYSFS, pci_text
+from dltool.checks.driver import SYSFS, from_windows, pci_text
 from dltool.machine import Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 
@@ -33,6 +33,9 @@ def gpu_absent(machine: Machine) -> Iterator[Finding]:
             )
         else:
             yield Finding(status=Status.PASS, summary=f"NVIDIA GPU on the PCI bus: {pci_text(machine)}")
+        return
+    if from_windows(machine):
+        yield Finding(status=Status.PASS, summary="WSL with NVIDIA's driver on the Windows side")
         return
     if machine.pci is None and not machine.os.wsl:
         yield Finding(

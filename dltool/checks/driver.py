@@ -25,7 +25,12 @@ def _host_gpus(machine: Machine) -> list[str]:
 def has_gpu(machine: Machine) -> bool:
     """Whether anything says that there is an NVIDIA GPU for this system."""
     kernel_module = machine.driver.kernel_module_version is not None
-    return bool(machine.gpus or _host_gpus(machine) or machine.os.tegra or kernel_module)
+    return bool(machine.gpus or _host_gpus(machine) or machine.os.tegra or kernel_module or from_windows(machine))
+
+
+def from_windows(machine: Machine) -> bool:
+    """Whether this is WSL with NVIDIA's driver on the Windows side: its libraries are here, its module and the GPU are not."""
+    return machine.os.wsl and bool(machine.driver.nvml_library or machine.driver.libcuda)
 
 
 def install_driver(machine: Machine) -> tuple[Remedy, ...]:
@@ -106,6 +111,9 @@ def driver_missing(machine: Machine) -> Iterator[Finding]:
         return
     if machine.gpus or driver.version:
         yield Finding(status=Status.PASS, summary=f"driver {driver.version or 'of unknown version'} is installed")
+        return
+    if from_windows(machine):
+        yield Finding(status=Status.SKIP, summary="the driver is that of the Windows host")
         return
     if driver.modules is None and driver.kernel_module_version is None and "driver.kernel_module_version" not in machine.gaps:
         reason = machine.why_missing("driver.kernel_module_version")
@@ -270,7 +278,24 @@ def driver_not_answering(machine: Machine) -> Iterator[Finding]:
     )
 
 
+def _wsl_remedies(machine: Machine) -> tuple[Remedy, ...]:
+    library = machine.driver.nvml_library or machine.driver.libcuda or ""
+    windows = Remedy(
+        text="In Windows: update WSL and NVIDIA's driver, then start WSL anew.", commands=("wsl --update", "wsl --shutdown")
+    )
+    if "/wsl/" in library:
+        return (windows,)
+    linux = Remedy(
+        text=f"Remove the Linux driver inside WSL, whose {library} hides that of Windows.",
+        commands=("sudo apt purge '*nvidia-driver*' 'libnvidia-compute*'", "sudo ldconfig"),
+        risk=Risk.ROOT,
+    )
+    return (linux, windows)
+
+
 def _not_answering_remedies(machine: Machine) -> tuple[Remedy, ...]:
+    if machine.os.wsl:
+        return _wsl_remedies(machine)
     kernel_log = Remedy(
         text="Read what the kernel says of it (Xid, NVRM).",
         commands=("sudo dmesg | grep -iE 'xid|nvrm' | tail -20",),

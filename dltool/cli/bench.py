@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltool.cli.common import Format, Json, Out, Output, Quiet, Verbose, finish, guarded, names, report
+from dltool.cli.common import Output, finish, guarded, names, report
 from dltool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,14 +28,10 @@ Budget = Annotated[str, typer.Option("--budget", help="Time for all cases togeth
 @app.command()
 @guarded
 def quick(
+    out: Output,
     dtype: Dtypes = None,
     device: DeviceName = None,
     budget: Budget = "60s",
-    format_: Format = None,
-    json: Json = False,
-    output: Out = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Measure arithmetic in every dtype and memory bandwidth, in about a minute.
 
@@ -43,22 +39,17 @@ def quick(
     """
     from dltool.bench import suites
 
-    out = Output(format=format_, json=json, file=output, quiet=quiet, verbose=verbose)
     _run("bench quick", suites.quick, _axes(dtype, None), device, budget, out)
 
 
 @app.command()
 @guarded
 def gemm(
+    out: Output,
     dtype: Dtypes = None,
     set_: Settings = None,
     device: DeviceName = None,
     budget: Budget = "30s",
-    format_: Format = None,
-    json: Json = False,
-    output: Out = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Measure matrix multiplication per dtype against the derived peak.
 
@@ -66,21 +57,16 @@ def gemm(
     """
     from dltool.bench import suites
 
-    out = Output(format=format_, json=json, file=output, quiet=quiet, verbose=verbose)
     _run("bench gemm", suites.gemm, _axes(dtype, set_), device, budget, out)
 
 
 @app.command()
 @guarded
 def memory(
+    out: Output,
     set_: Settings = None,
     device: DeviceName = None,
     budget: Budget = "20s",
-    format_: Format = None,
-    json: Json = False,
-    output: Out = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Measure memory bandwidth: read, write, copy, triad, and transfers to and from a GPU.
 
@@ -88,7 +74,6 @@ def memory(
     """
     from dltool.bench import suites
 
-    out = Output(format=format_, json=json, file=output, quiet=quiet, verbose=verbose)
     _run("bench memory", suites.memory, _axes(None, set_), device, budget, out)
 
 
@@ -122,7 +107,6 @@ def _run(
     from dltool.bench import devices, harness
     from dltool.render.progress import progress
 
-    out.format_name  # noqa: B018  an unknown format is refused before any work
     gc.enable()  # off since the start of the command, see dltool.cli
     budget_s = units.parse_seconds(budget)
     devices.import_torch()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime
 import functools
+import inspect
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,8 +20,6 @@ from dltool.errors import DltoolError, ExitCode
 
 if TYPE_CHECKING:
     from dltool.results import Report, Status
-
-F = TypeVar("F", bound=Callable[..., None])
 
 Format = Annotated[str | None, typer.Option("--format", "-f", help="Output format: text or json.", metavar="NAME")]
 Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
@@ -35,27 +34,29 @@ Python = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """Where and how the result goes."""
+    """Where and how the result goes: the options of every command that takes an `out`."""
 
-    format: str | None = None
-    json: bool = False
-    file: Path | None = None
-    quiet: bool = False
-    verbose: bool = False
+    format: Format = None
+    json: Json = False
+    output: Out = None
+    quiet: Quiet = False
+    verbose: Verbose = False
 
     @property
     def format_name(self) -> str:
-        """The format asked for: by name, by --json, by the file's ending, else text.
+        """The format asked for: by name, by --json, by the file's ending, else text."""
+        ending = self.output.suffix.removeprefix(".") if self.output else ""
+        return self.format or ("json" if self.json or ending == "json" else "text")
+
+    def check(self) -> None:
+        """Refuse what cannot be rendered.
 
         Raises:
-            UsageError: unknown.
+            UsageError: an unknown format.
         """
         from dltool.render import FORMATS
 
-        ending = self.file.suffix.removeprefix(".") if self.file else ""
-        name = self.format or ("json" if self.json or ending == "json" else "text")
-        FORMATS.get(name)
-        return name
+        FORMATS.get(self.format_name)
 
 
 def report(command: str, **parts: Any) -> Report:
@@ -84,7 +85,7 @@ def style(output: Output) -> Any:
     """How text may look where it goes."""
     from dltool.render import Style
 
-    terminal = output.file is None and sys.stdout.isatty()
+    terminal = output.output is None and sys.stdout.isatty()
     width = shutil.get_terminal_size((80, 24)).columns if terminal or "COLUMNS" in os.environ else 80
     wants_color = bool(os.environ.get("FORCE_COLOR")) or (terminal and os.environ.get("TERM") != "dumb")
     color = wants_color and not os.environ.get("NO_COLOR")
@@ -97,17 +98,24 @@ def deliver(text: str, output: Output) -> None:
     Raises:
         DltoolError: the file could not be written; the text is on stdout instead.
     """
-    if output.file is None or str(output.file) == "-":
+    if output.output is None or str(output.output) == "-":
         _print(text)
         return
     try:
-        output.file.write_text(text, encoding="utf-8")
+        output.output.write_text(text, encoding="utf-8")
     except OSError as error:
         _print(text)
         raise DltoolError(
-            f"cannot write {output.file}: {error.strerror}", remedy="The result went to stdout; name another file with -o."
+            f"cannot write {output.output}: {error.strerror}", remedy="The result went to stdout; name another file with -o."
         ) from None
-    say(f"written to {output.file}", quiet=output.quiet)
+    say(f"written to {output.output}", quiet=output.quiet)
+
+
+def as_json(rows: list[dict[str, str]]) -> str:
+    """A small listing as JSON."""
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n"
 
 
 def _print(text: str) -> None:
@@ -136,13 +144,22 @@ def names(text: Iterable[str] | None) -> list[str]:
     return [name.strip() for part in text or () for name in part.split(",") if name.strip()]
 
 
-def guarded(command: F) -> F:
-    """A command that ends with one line of what happened, one of what to do, and the right exit code."""
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that ends with one line of what happened, one of what to do, and the right exit code.
+
+    Where it takes an `out`, the fields of `Output` become its options, and an unknown format is refused before any work.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = [parameter for name, parameter in signature.parameters.items() if name != "out"]
+    shared = inspect.signature(Output, eval_str=True).parameters if "out" in signature.parameters else {}
 
     @functools.wraps(command)
-    def run(*args: Any, **options: Any) -> None:
+    def run(**options: Any) -> None:
         try:
-            command(*args, **options)
+            if shared:
+                options["out"] = Output(**{name: options.pop(name) for name in shared})
+                options["out"].check()
+            command(**options)
         except DltoolError as error:
             say(f"error: {error}\n\nhint: {error.remedy}")
             raise typer.Exit(error.exit_code) from None
@@ -160,7 +177,11 @@ def guarded(command: F) -> F:
             say(_crash_text(error))
             raise typer.Exit(ExitCode.CRASH) from None
 
-    return run  # type: ignore[return-value]
+    keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared.values())]
+    # Where typer looks for the options.
+    vars(run)["__signature__"] = signature.replace(parameters=keyword_only)
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword_only}
+    return run
 
 
 def _crash_text(error: Exception) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dltool.cli.common import Format, Json, Out, Output, Python, Quiet, Verbose, deliver, finish, guarded, names, report
+from dltool.cli.common import Output, Python, as_json, deliver, finish, guarded, names, report
 from dltool.errors import UsageError
 
 MachineFile = Annotated[
@@ -17,6 +17,7 @@ MachineFile = Annotated[
 
 @guarded
 def doctor(
+    out: Output,
     machine: MachineFile = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Run only these checks.", metavar="ID,..")] = None,
     skip: Annotated[list[str] | None, typer.Option("--skip", help="Leave these checks out.", metavar="ID,..")] = None,
@@ -28,11 +29,6 @@ def doctor(
         str | None, typer.Option("--explain", help="What a check looks at and what it means.", metavar="ID")
     ] = None,
     python: Python = None,
-    format_: Format = None,
-    json: Json = False,
-    output: Out = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Say what is wrong with driver, CUDA, PyTorch and host, why, and the command that mends it.
 
@@ -42,8 +38,6 @@ def doctor(
     from dltool import machine as machines
     from dltool.results import Status
 
-    out = Output(format=format_, json=json, file=output, quiet=quiet, verbose=verbose)
-    out.format_name  # noqa: B018  an unknown format is refused before any work
     if list_ or explain is not None:
         deliver(_listing(out) if list_ else _explanation(explain or ""), out)
         return
@@ -71,10 +65,7 @@ def _listing(out: Output) -> str:
     from dltool.checks import CHECKS
 
     if out.format_name == "json":
-        import msgspec
-
-        rows = [{"id": name, "question": item.question} for name, item in CHECKS]
-        return msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n"
+        return as_json([{"id": name, "question": item.question} for name, item in CHECKS])
     width = max(len(name) for name in CHECKS.names())
     return "".join(f"{name:<{width}}  {item.question}\n" for name, item in CHECKS)
 

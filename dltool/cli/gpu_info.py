@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dltool.cli.common import Format, Json, Out, Output, Quiet, Verbose, deliver, finish, guarded, report
+from dltool.cli.common import Output, deliver, finish, guarded, report
 from dltool.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 @guarded
 def gpu_info(
+    out: Output,
     names: Annotated[
         list[str] | None, typer.Argument(help="Boards of the catalogue; the GPUs here by default.", metavar="[NAME]...")
     ] = None,
@@ -23,18 +24,11 @@ def gpu_info(
     arch: Annotated[str | None, typer.Option("--arch", help="With --list: only this architecture.", metavar="NAME")] = None,
     segment: Annotated[str | None, typer.Option("--segment", help="With --list: only this segment.", metavar="NAME")] = None,
     clock: Annotated[float | None, typer.Option("--clock", help="Derive the peaks at this clock.", metavar="MHZ")] = None,
-    format_: Format = None,
-    json: Json = False,
-    output: Out = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
 ) -> None:
     """Show what a GPU is and its peak rates, derived from its architecture; two or more names side by side.
 
     Without a name: the GPUs here, or the CPU where there is none. Example: dltool gpu-info "H100 SXM" "RTX 4090"
     """
-    out = Output(format=format_, json=json, file=output, quiet=quiet, verbose=verbose)
-    out.format_name  # noqa: B018  an unknown format is refused before any work
     if clock is not None and clock <= 0:
         raise UsageError(f"--clock {clock:g}: a clock is positive", remedy="Give it in MHz: --clock 1830")
     if list_:

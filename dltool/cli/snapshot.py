@@ -25,7 +25,7 @@ def snapshot(
     machine = probe.read(python=python)
     if not full:
         machine = redact.redact(machine, probe.redactor(machine))
-    out = Output(json=True, file=output, quiet=quiet)
+    out = Output(json=True, output=output, quiet=quiet)
     deliver(machine.to_json().decode(), out)
     if output is None:
         say("judge it anywhere with: dltool doctor --machine FILE", quiet=quiet)

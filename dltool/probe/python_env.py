@@ -33,6 +33,18 @@ _COMPILED_FOR = re.compile(r"_C\.(?:cpython-|cp)(\d)(\d+)(t?)-.+")
 """`_C.cpython-311-x86_64-linux-gnu.so`, `_C.cp311-win_amd64.pyd`; `313t` is the build without the global lock."""
 
 # The empty entry is the working directory, whose json.py is not ours to import.
+_WHEEL_OF = {
+    "libcudart": "cuda-runtime",
+    "libnvrtc": "cuda-nvrtc",
+    "libcublas": "cublas",
+    "libcublasLt": "cublas",
+    "libnvJitLink": "nvjitlink",
+    "libcusparse": "cusparse",
+    "libcusolver": "cusolver",
+    "libcufft": "cufft",
+    "libcurand": "curand",
+}
+"""The wheel that brings a library, by its name."""
 _ASK_PATH = (
     "import sys; path = sys.path; sys.path = [*filter(None, path)]; import json, platform, sysconfig; "
     "print(json.dumps([sys.executable, platform.python_version(), platform.python_implementation(), sys.prefix, "
@@ -235,12 +247,10 @@ def _wheel_libraries(interpreter: _Interpreter, distributions: tuple[Distributio
         versions = {d.name: d.version for d in distributions if d.location == str(Path(entry))}
         for directory in sorted([*Path(entry).glob("nvidia/*/lib"), *Path(entry).glob("torch/lib")]):
             part = directory.parent.name
-            brought_by = next(
-                (n for n in versions if re.fullmatch(rf"nvidia-{re.escape(part.replace('_', '-'))}(-cu\d+)?", n)), None
-            )
             for path in sorted(directory.glob("lib*.so.*")):
                 match = _LIBRARY.match(path.name)
                 if match:
+                    brought_by = _brought_by(part, match[1], versions)
                     yield Library(
                         soname=match[1],
                         path=str(path),
@@ -248,6 +258,12 @@ def _wheel_libraries(interpreter: _Interpreter, distributions: tuple[Distributio
                         source="wheel",
                         package=f"{brought_by} {versions[brought_by]}" if brought_by else part,
                     )
+
+
+def _brought_by(part: str, soname: str, versions: Mapping[str, str]) -> str | None:
+    """The distribution behind a file in nvidia/PART/lib; the wheels of CUDA 13 share nvidia/cu13/lib."""
+    name = _WHEEL_OF.get(soname.partition(".so")[0]) if re.fullmatch(r"cu\d+", part) else part.replace("_", "-")
+    return next((own for own in versions if name and re.fullmatch(rf"nvidia-{re.escape(name)}(-cu\d+)?", own)), None)
 
 
 def _first_line(path: Path) -> str | None:

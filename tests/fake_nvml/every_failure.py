@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-from dltool.probe import nvml
+from dltool.probe import nvml_child
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
         os.environ["FAKE_NVML_ERROR"] = failure
         written = io.StringIO()
         with contextlib.redirect_stdout(written):
-            nvml._Child().main()
+            nvml_child.Child().main()
         outputs.append(written.getvalue())
     json.dump(outputs, sys.stdout)
 

@@ -27,7 +27,7 @@ def show(report: Report, page: Page) -> None:
         gpu = _live(report.machine, board)
         if gpu is not None and number and _same_product(board, boards[number - 1]):
             _title(board, gpu, page)
-            _state(gpu, page)
+            _state(gpu, report.machine, page)
             continue  # its peaks are those of the board above
         _one(board, gpu, report.machine, page)
 
@@ -47,7 +47,7 @@ def _one(board: Board, gpu: Gpu | None, machine: Machine | None, page: Page) -> 
     for sentence in _describe_cpu(board, machine) if board.segment == "cpu" else _describe(board):
         page.line(sentence, indent=2)
     if gpu is not None:
-        _state(gpu, page)
+        _state(gpu, machine, page)
     if board.peaks:
         page.line()
         _peaks(board, page)
@@ -106,7 +106,7 @@ def _describe_cpu(board: Board, machine: Machine | None) -> Iterator[str]:
     )
 
 
-def _state(gpu: Gpu, page: Page) -> None:
+def _state(gpu: Gpu, machine: Machine | None, page: Page) -> None:
     """What the GPU does now and how it is connected."""
     page.labelled("now", _sentence(
         _maybe(f"{gib(gpu.memory_used_bytes)} of {gib(gpu.memory_total_bytes)} used", gpu.memory_total_bytes),
@@ -121,6 +121,7 @@ def _state(gpu: Gpu, page: Page) -> None:
         gpu.pci_bus_id,
         _maybe(f"PCIe gen {gpu.pcie_generation} x{gpu.pcie_width} ({most})", gpu.pcie_generation),
         f"{sum(bool(link.active) for link in links)} of {len(links)} NVLinks up" if links else None,
+        _numa_node(gpu, machine),
     ), indent=2)  # fmt: skip
     page.labelled("mode", _sentence(
         _maybe("ECC on" if gpu.ecc_enabled else "ECC off", gpu.ecc_enabled is not None),
@@ -129,6 +130,12 @@ def _state(gpu: Gpu, page: Page) -> None:
         _maybe(f"compute mode {gpu.compute_mode}", gpu.compute_mode not in (None, "default")),
         _maybe(f"{len(gpu.processes or ())} programs", gpu.processes is not None),
     ), indent=2)  # fmt: skip
+
+
+def _numa_node(gpu: Gpu, machine: Machine | None) -> str | None:
+    """The node whose memory is nearest, where there are several."""
+    devices = (machine.pci or ()) if machine is not None and (machine.cpu.numa_nodes or 1) > 1 else ()
+    return next((f"NUMA node {d.numa_node}" for d in devices if d.bus_id == gpu.pci_bus_id and d.numa_node is not None), None)
 
 
 def _peaks(board: Board, page: Page) -> None:
