@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from dltool import compat
 from dltool.checks import check
 from dltool.checks.driver import install_driver
 from dltool.checks.packages import install_torch, installed_torch
-from dltool.machine import Gpu, Machine, TorchBuild
+from dltool.machine import Machine, TorchBuild
 from dltool.results import Evidence, Finding, Remedy, Risk, Status
 
 
@@ -107,39 +109,32 @@ def torch_lacks_gpu_code(machine: Machine) -> Iterator[Finding]:
             evidence=(Evidence(fact="torch", value=f"{torch.version} {build}", read_from=torch.location),),
         )
         return
-    for gpu in gpus:
-        yield _code_for(gpu, code, machine, torch)
+    for name, capability in dict.fromkeys((gpu.name, gpu.compute_capability or "") for gpu in gpus):
+        alike = tuple(gpu.index for gpu in gpus if (gpu.name, gpu.compute_capability) == (name, capability))
+        yield replace(_code_for(name or "this GPU", capability, code, machine, torch), devices=alike)
 
 
-def _code_for(gpu: Gpu, code: compat.TorchCode, machine: Machine, torch: TorchBuild) -> Finding:
-    capability = gpu.compute_capability or ""
+def _code_for(name: str, capability: str, code: compat.TorchCode, machine: Machine, torch: TorchBuild) -> Finding:
+    """The verdict on one kind of GPU."""
+    compiled = " ".join((*code.machine_code, *(code.ptx or ())))
     evidence = (
-        Evidence(fact=f"compute capability of GPU {gpu.index}", value=capability, read_from="NVML"),
-        Evidence(fact=f"code in torch {torch.version}", value=" ".join((*code.machine_code, *(code.ptx or ()))),
-                 read_from=f"catalog: {code.source}"),
-    )  # fmt: skip
-    name = gpu.name or f"GPU {gpu.index}"
+        Evidence(fact=f"compute capability of {name}", value=capability, read_from="NVML"),
+        Evidence(fact=f"code in torch {torch.version}", value=compiled, read_from=f"catalog: {code.source}"),
+    )
     fits = [sm for sm in code.machine_code if compat.code_runs_on(sm, capability, built_with=torch.cuda)]
     if fits:
         return Finding(
             status=Status.PASS,
             summary=f"PyTorch has code for {name} ({fits[-1]} runs on {capability})",
             evidence=evidence,
-            devices=(gpu.index,),
         )
     if any(compat.ptx_runs_on(ptx, capability) for ptx in code.ptx or ()):
-        return Finding(
-            status=Status.INFO,
-            summary=f"PyTorch has only PTX for {name}: the driver compiles it at the first start, which takes minutes",
-            evidence=evidence,
-            devices=(gpu.index,),
-        )
+        return _only_ptx(name, machine, torch, evidence)
     if code.ptx is None and not compat.dropped_by_cuda(capability, torch.cuda or ""):
         return Finding(
             status=Status.UNKNOWN,
             summary=f"PyTorch has no machine code for {name} ({capability}); whether it has PTX is not known",
             evidence=evidence,
-            devices=(gpu.index,),
         )
     return Finding(
         status=Status.FAIL,
@@ -147,5 +142,27 @@ def _code_for(gpu: Gpu, code: compat.TorchCode, machine: Machine, torch: TorchBu
         why="The build was compiled for other GPU generations; is_available() is True all the same.",
         evidence=evidence,
         remedies=tuple(install_torch(machine, why="Install the newest build that has code for every GPU here.")),
-        devices=(gpu.index,),
+    )
+
+
+def _only_ptx(name: str, machine: Machine, torch: TorchBuild, evidence: tuple[Evidence, ...]) -> Finding:
+    """PTX alone: the driver compiles it, if it is not older than the CUDA that wrote it.
+
+    Source: CUDA Compatibility guide, "Minor Version Compatibility", limitations.
+    """
+    driver, wrote = compat.known_version(machine.driver.cuda_version), compat.known_version(torch.cuda)
+    if driver is not None and wrote is not None and driver < wrote:
+        return Finding(
+            status=Status.FAIL,
+            summary=f"PyTorch has only PTX of CUDA {torch.cuda} for {name}, which a driver of CUDA {driver} cannot compile",
+            evidence=evidence,
+            remedies=(
+                *install_torch(machine, why="Install the newest build that has machine code for every GPU here."),
+                *_newer_driver(machine, f"one of CUDA {torch.cuda}"),
+            ),
+        )
+    return Finding(
+        status=Status.INFO,
+        summary=f"PyTorch has only PTX for {name}: the driver compiles it at the first start, which takes minutes",
+        evidence=evidence,
     )
