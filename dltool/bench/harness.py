@@ -21,6 +21,8 @@ from dltool.results import Conditions, Measurement, Scalar, Verified
 
 HARNESS_VERSION = 1
 """Raised whenever the way of measuring changes: figures of different versions are not compared."""
+_TICK_S = 1e-6
+"""No step counts as shorter: below the tick of CUDA events (half of this) a single one reads as nothing."""
 Progress = Callable[[str], None]
 
 
@@ -121,7 +123,7 @@ def measure(
     not_run: str | None = None
     try:
         state.workload, prepared, step_s = _fitting_size(state)
-        state.steps = max(1, round(plan.sample_s / step_s)) if step_s > 0 else 1
+        state.steps = max(1, round(plan.sample_s / max(step_s, _TICK_S)))
         _warm_up(state, prepared, step_s)
         with sampler:
             _sample(state, prepared)
@@ -190,7 +192,7 @@ def _warm_up(state: _Run, prepared: Prepared, step_s: float) -> None:
     """Run until three windows of samples in a row have the same median, or the time for it is up."""
     plan, began = state.plan, state.clock()
     medians: list[float] = []
-    size = min(plan.window, max(1, int(plan.warmup_s / (6 * max(step_s * state.steps, 1e-9)))))
+    size = min(plan.window, max(1, int(plan.warmup_s / (6 * max(step_s, _TICK_S) * state.steps))))
     while state.clock() - began < plan.warmup_s and state.time_left():
         window = [state.device.timer(prepared.step, state.steps) / state.steps for _ in range(size)]
         medians.append(statistics.median(window))
@@ -204,7 +206,7 @@ def _warm_up(state: _Run, prepared: Prepared, step_s: float) -> None:
 def _noise(window: list[float]) -> float:
     """What the median of a window moves by chance: about its interquartile range over the root of its size."""
     spread = stats.iqr(window) or 0.0
-    return float(spread / statistics.median(window) / len(window) ** 0.5)
+    return float(spread / max(statistics.median(window), _TICK_S) / len(window) ** 0.5)
 
 
 def _sample(state: _Run, prepared: Prepared) -> None:
