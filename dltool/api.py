@@ -16,7 +16,7 @@ def machine(*, python: str | None = None, measure_clock: bool = False) -> Machin
     return probe.read(python=python, measure_clock=measure_clock)
 
 
-def doctor(of: Machine | None = None, *, only: Iterable[str] = (), skip: Iterable[str] = ()) -> tuple[Finding, ...]:
+def doctor(of: Machine | None = None, *, only: str | Iterable[str] = (), skip: str | Iterable[str] = ()) -> tuple[Finding, ...]:
     """What is wrong with `of`, by default with this machine.
 
     Raises:
@@ -24,7 +24,8 @@ def doctor(of: Machine | None = None, *, only: Iterable[str] = (), skip: Iterabl
     """
     from dltool import checks
 
-    return checks.run(of if of is not None else machine(), only=only, skip=skip)
+    names = [(given,) if isinstance(given, str) else given for given in (only, skip)]
+    return checks.run(of if of is not None else machine(), only=names[0], skip=names[1])
 
 
 def gpu(name: str, *, clock_mhz: float | None = None) -> catalog.Board:

@@ -36,17 +36,17 @@ def gpu_peaks(board: Board, *, clock_mhz: float | None = None) -> dict[str, Peak
     architecture = architecture_of(board.compute_capability or "", board.chip)
     if architecture is None or board.sms is None:
         return {}
-    published = _published(board.name) if clock_mhz is None else {}
+    published = _published(board.name)
     peaks = {}
     for key in PEAK_KEYS:
-        clock = clock_mhz or _quoted_clock(board, key)
+        quoted = _quoted_clock(board, key)
         if key in architecture.ops:
-            peak = _derive(board, architecture, key, clock)
-            peaks[key] = _with_published(peak, published.get(key))
+            peak = _derive(board, architecture, key, clock_mhz or quoted)
+            peaks[key] = _with_published(peak, published.get(key), at_quoted=clock_mhz is None, quoted_mhz=quoted)
     return peaks
 
 
-def live_board(gpu: Gpu, known: Board | None) -> Board | None:
+def live_board(gpu: Gpu, known: Board | None, *, clock_mhz: float | None = None) -> Board | None:
     """The board of a GPU in this machine, with peaks at its boost clock and at the clock that it reports now.
 
     What the catalogue lacks of it is taken from the driver and the peaks are marked unverified, because the driver does not
@@ -56,10 +56,23 @@ def live_board(gpu: Gpu, known: Board | None) -> Board | None:
     board = known if complete else _from_driver(gpu, known)
     if board is None:
         return known
-    board = replace(with_peaks(board), index=gpu.index)
-    if not complete:
-        board = replace(board, peaks={key: replace(peak, basis="unverified") for key, peak in board.peaks.items()})
-    return replace(board, peaks_now=gpu_peaks(board, clock_mhz=gpu.sm_mhz)) if gpu.sm_mhz else board
+    now = gpu_peaks(board, clock_mhz=gpu.sm_mhz) if gpu.sm_mhz else {}
+    board = replace(with_peaks(board, clock_mhz=clock_mhz), index=gpu.index, peaks_now=now)
+    return board if complete else _unverified(board)
+
+
+def _unverified(board: Board) -> Board:
+    """The board with a mark on every peak."""
+    marked = (
+        {key: replace(peak, basis="unverified") for key, peak in peaks.items()} for peaks in (board.peaks, board.peaks_now)
+    )
+    return replace(board, peaks=next(marked), peaks_now=next(marked))
+
+
+def part_of(board: Board, sms: int) -> Board:
+    """A slice of a GPU (MIG), which has `sms` of its multiprocessors and an unknown share of its memory bandwidth."""
+    part = replace(board, sms=sms, memory_gb_per_s=None, note="a part of the GPU: memory bandwidth not known")
+    return _unverified(with_peaks(part))
 
 
 def cpu_board(cpu: Cpu) -> Board:
@@ -123,20 +136,27 @@ def _quoted_clock(board: Board, key: str) -> float | None:
     return board.shader_mhz or board.boost_mhz or board.base_mhz
 
 
-def _with_published(peak: Peak, row: tables.Row | None) -> Peak:
-    """The peak beside its datasheet figure, which rules where the product is cut below what its parts could do."""
+def _with_published(peak: Peak, row: tables.Row | None, *, at_quoted: bool, quoted_mhz: float | None) -> Peak:
+    """The peak beside its datasheet figure, which rules where the product is cut below what its parts could do.
+
+    A cut holds at any clock: at a lower one than that of the datasheet it falls with the clock, at a higher it does not rise.
+    """
     if row is None:
         return peak
     dense = tables.number(row["dense"])
-    if row["rule"] != "cap":
-        return replace(peak, published=dense)
+    if row["rule"] != "cap" or dense is None:
+        return replace(peak, published=dense) if at_quoted else peak
+    share = 1.0 if at_quoted or not quoted_mhz or not peak.clock_mhz else min(1.0, peak.clock_mhz / quoted_mhz)
+    sparse = tables.number(row["sparse"])
+    scaled = "" if share == 1.0 else f" x {share:.3g} for the clock"
+    parts = f"{peak.dense:.4g} ({peak.formula})" if peak.dense is not None else peak.formula
     return replace(
         peak,
-        dense=dense,
-        sparse=tables.number(row["sparse"]),
+        dense=dense * share,
+        sparse=None if sparse is None else sparse * share,
         basis="published",
-        formula=f"published; the parts alone would give {peak.dense:.4g} ({peak.formula})" if peak.dense else "published",
-        published=dense,
+        formula=f"published{scaled}; the parts alone would give {parts}",
+        published=dense if at_quoted else None,
         source=row["source"],
     )
 

@@ -22,7 +22,7 @@ from dltool.machine import Machine, Share
 REDACTED = "[redacted]"
 _UUID = re.compile(r"\b(?:GPU|MIG)-[0-9a-fA-F]+(?:-[0-9a-fA-F]+)*")
 _HASHED = re.compile(r"(?:GPU-|MIG-)?#[0-9a-f]{16}")
-_HOMES = re.compile(r"(/home/|/Users/|[A-Za-z]:\\Users\\)[^/\\:;,'\"\s~]+")
+_HOMES = re.compile(r"(/home/|/Users/|[A-Za-z]:\\Users\\)[^/\\:;,'\"\s~\[]+")
 _IMPERSONAL = frozenset((
     "cuda", "debian", "docker", "dltool", "fedora", "gpu", "jetson", "kubernetes", "linux", "localhost", "machine", "nvidia",
     "podman", "pip", "python", "root", "runner", "torch", "ubuntu", "user",
@@ -59,7 +59,7 @@ class Redactor:
         """`value` without home directory, other users' names, host name and device UUIDs."""
         if self._home and self._home != "/":
             value = re.sub(rf"{re.escape(self._home)}(?=$|[/\\:;,'\"\s])", "~", value)
-        value = _HOMES.sub("~", value)
+        value = _HOMES.sub(r"\1[user]", value)
         if self._user:
             value = self._user.sub("[user]", value)
         if self._hostname:

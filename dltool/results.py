@@ -5,9 +5,10 @@ The field names are a promise to other programs (docs/report.schema.json); `SCHE
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -104,6 +105,14 @@ class Finding(Struct, frozen=True, kw_only=True):
             raise ValueError(f"{self.summary!r}: a {self.status.value} needs a remedy")
 
 
+def root_problems(findings: Iterable[Finding]) -> list[Finding]:
+    """The problems that no other problem here explains, the gravest first."""
+    problems = [finding for finding in findings if finding.status.is_problem]
+    ids = {finding.id for finding in problems}
+    roots = [finding for finding in problems if finding.caused_by not in ids]
+    return sorted(roots, key=lambda finding: -finding.status.severity)
+
+
 class Work(Struct, frozen=True, kw_only=True):
     """What one step cannot avoid: arithmetic operations (a multiply-add is two) and bytes moved to and from memory."""
 
@@ -137,7 +146,8 @@ class Verified(Struct, frozen=True, kw_only=True):
     """The result compared with a reference computed in a wider type."""
 
     reference: str
-    error: float
+    error: float | None
+    """None: the result was no number at all."""
     tolerance: float
     ok: bool
 
@@ -193,8 +203,8 @@ class Report(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     boards: tuple[Board, ...] = ()
-    plan: Mapping[str, Scalar] | None = None
-    compat: Mapping[str, Scalar] | None = None
+    plan: Mapping[str, Any] | None = None
+    compat: Mapping[str, Any] | None = None
     interrupted: bool = False
 
     def to_json(self) -> bytes:

@@ -21,7 +21,6 @@ class Entry:
     id: str
     """Date, time, command and four random hex digits: "20261121-131443-bench_gemm-1f3a"."""
     path: Path
-    size_bytes: int
 
     @property
     def command(self) -> str:
@@ -75,10 +74,10 @@ def save(report: Report) -> Path:
 def entries() -> list[Entry]:
     """All stored reports, newest first. Files that dltool did not name are not looked at."""
     try:
-        files = sorted(directory().glob("*.json"), reverse=True)
-    except OSError:
-        return []
-    return [Entry(id=path.stem, path=path, size_bytes=path.stat().st_size) for path in files if _ID.fullmatch(path.stem)]
+        files = [(path.stat().st_mtime_ns, path) for path in directory().glob("*.json") if _ID.fullmatch(path.stem)]
+    except OSError:  # no directory yet, or a report that is just being removed
+        files = []
+    return [Entry(id=path.stem, path=path) for _, path in sorted(files, reverse=True)]
 
 
 def find(name: str) -> Entry:

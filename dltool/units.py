@@ -37,11 +37,6 @@ def gib(size: float | None) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
-def gb(size: float | None) -> str:
-    """Bytes as GB: 80e9 -> "80 GB"."""
-    return UNKNOWN if size is None else f"{significant(size / 1e9)} GB"
-
-
 def rate(value: float | None, unit: str) -> str:
     """Operations or bytes per second with an SI prefix: (9.894e14, "FLOP/s") -> "989 TFLOP/s"."""
     if value is None:

@@ -67,3 +67,6 @@ class Scripted:
 
     def implementation(self, device: Device) -> str:
         return "native"
+
+    def doubts(self, device: Device) -> list[str]:
+        return []

@@ -229,7 +229,18 @@ def test_another_clock_rules_for_every_unit_and_no_published_figure_applies() ->
     assert at_1000["fp32"].dense == pytest.approx(132 * 256 / 1000)
     assert {peak.clock_mhz for peak in at_1000.values()} == {1000}
     assert {peak.published for peak in at_1000.values()} == {None}
-    assert peaks.gpu_peaks(catalog.find("H20"), clock_mhz=1000)["bf16_tensor"].basis == "derived"
+
+
+def test_a_cut_holds_at_any_clock() -> None:
+    """At its own clock and above a cut product reaches what is published, below it less; never what its parts would."""
+    for name, key in (("H20", "bf16_tensor"), ("GeForce RTX 5090 D", "fp4_tensor")):
+        board = catalog.find(name)
+        published = peaks.gpu_peaks(board)[key].dense
+        clock = board.tensor_boost_mhz or board.boost_mhz
+        for share in (0.5, 1.0, 1.5):
+            peak = peaks.gpu_peaks(board, clock_mhz=clock * share)[key]
+            assert peak.basis == "published"
+            assert peak.dense == pytest.approx(published * min(1.0, share))
 
 
 def test_thin_rows_are_marked() -> None:

@@ -35,7 +35,8 @@ def test_a_linux_driver_inside_is_to_be_removed():
 
 def test_no_nvidia_driver_in_windows_is_a_machine_without_gpu():
     bare = {**REFUSED, "driver.nvml_library": None, "driver.libcuda": None, "driver.nvml_error": "NVML_ERROR_LIBRARY_NOT_FOUND"}
-    facts = altered("wsl2", {**bare, "python.torch": None})
+    no_torch = {"python.torch": None, "gaps.python.torch": "not installed in this environment"}
+    facts = altered("wsl2", {**bare, **no_torch})
     assert not problems(facts)
     assert checks.headline(checks.run(facts), facts) == "healthy; no NVIDIA GPU: CPU only"
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, get_type_hints, runtime_checkable
 
-from dltool import tables
+from dltool import tables, units
 from dltool.bench.devices import Device, Step
 from dltool.callable_module import make_callable
 from dltool.errors import UsageError, unknown_name
@@ -27,6 +28,13 @@ class Prepared:
     step: Step
     """Does the work once. What it leaves behind is what `verify` looks at."""
     verify: Callable[[], Verified]
+
+
+def verified(reference: str, error: Any, tolerance: float = 0.0) -> Verified:
+    """The verdict on a result; an error that is no number (NaN, infinity) is wrong and is kept as None, which JSON can hold."""
+    value = float(error)
+    finite = math.isfinite(value)
+    return Verified(reference=reference, error=value if finite else None, tolerance=tolerance, ok=finite and value <= tolerance)
 
 
 @runtime_checkable
@@ -59,6 +67,9 @@ class Workload(Protocol):
 
     def implementation(self, device: Device) -> str:
         """How the device does it: native, or emulated and why."""
+
+    def doubts(self, device: Device) -> list[str]:
+        """Why a figure of these parameters may not mean what it seems to, before anything is measured."""
 
 
 WORKLOADS: Registry[type[Any]] = Registry("workload", package="dltool.bench.workloads", entry_points="dltool.workloads")
@@ -100,6 +111,8 @@ def _value(name: str, text: str, kind: Any) -> object:
         return dtype_row(text)["name"]
     if kind is str:
         return text
+    if name == "bytes":
+        return units.parse_bytes(text)
     try:
         number = int(text)
     except ValueError:

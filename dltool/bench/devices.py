@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 from dltool.catalog import Board
 from dltool.errors import CannotRun, UsageError
 from dltool.machine import Machine
-from dltool.peaks import cpu_board, live_board
+from dltool.peaks import cpu_board, live_board, part_of
 from dltool.results import Scalar
 
 Step = Callable[[], object]
@@ -72,7 +73,7 @@ def find(name: str | None, machine: Machine) -> Device:
     if wanted == "cpu":
         return _cpu(torch, machine)
     kind, _, index = wanted.partition(":")
-    if kind != "cuda" or not (index or "0").isdigit():
+    if kind != "cuda" or not re.fullmatch(r"[0-9]{0,4}", index):
         raise UsageError(f"unknown device `{wanted}`", remedy="Known: cpu, cuda, cuda:0, cuda:1 ...")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(index or 0) >= count:
@@ -106,6 +107,8 @@ def _cuda(torch: Any, index: int, machine: Machine) -> Device:
         memory_bytes=properties.total_memory,
     )
     board = live_board(gpu, known) if gpu else None
+    if board is not None and board.sms and properties.multi_processor_count < board.sms:
+        board = part_of(board, properties.multi_processor_count)
     free, _ = torch.cuda.mem_get_info(index)
     return Device(
         name=f"cuda:{index}",

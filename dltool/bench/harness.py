@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,8 @@ Progress = Callable[[str], None]
 class Plan:
     """How long to measure one case. Seconds."""
 
+    case_s: float = math.inf
+    """What all of the case may take; sampling ends then, but not before a third of its own time."""
     sampling_s: float = 2.0
     warmup_s: float = 2.0
     """The most that the warm-up may take; it ends earlier, as soon as it is steady."""
@@ -45,11 +48,12 @@ class Plan:
 
     @classmethod
     def for_budget(cls, budget_s: float, case_count: int) -> Plan:
-        """Share a budget among cases: about a tenth of each share is for trying, warming up and checking."""
+        """Share a budget among cases; what trying, warming up and checking take is taken from the sampling."""
         share = budget_s / max(1, case_count)
         return cls(
-            sampling_s=share * 0.9,
-            warmup_s=0.3 + share * 0.03,
+            case_s=share * 0.98,
+            sampling_s=share,
+            warmup_s=min(0.3 * share, 0.3 + 0.03 * share),
             step_s=min(0.5, share / 8),
             cap_s=max(2.0, share * 3),
         )
@@ -121,6 +125,7 @@ def measure(
     sampler = Sampler(device)
     verified: Verified | None = None
     not_run: str | None = None
+    prepared: Prepared | None
     try:
         state.workload, prepared, step_s = _fitting_size(state)
         state.steps = max(1, round(plan.sample_s / max(step_s, _TICK_S)))
@@ -136,6 +141,7 @@ def measure(
     except (RuntimeError, NotImplementedError, ValueError, MemoryError) as error:  # torch says so when it cannot do a thing
         not_run = _first_line(error)
     finally:
+        prepared = None  # the arrays go before the memory that they took is given back
         _release(device)
     return _result(name, state, sampler.conditions(), verified, not_run)
 
@@ -211,7 +217,8 @@ def _noise(window: list[float]) -> float:
 
 def _sample(state: _Run, prepared: Prepared) -> None:
     began, cpu_began = state.clock(), time.process_time()
-    while state.clock() - began < state.plan.sampling_s and state.time_left():
+    sampling_s = min(state.plan.sampling_s, max(state.began + state.plan.case_s - began, state.plan.sampling_s / 3))
+    while state.clock() - began < sampling_s and state.time_left():
         state.seconds.append(state.device.timer(prepared.step, state.steps) / state.steps)
     if not state.seconds:
         state.seconds.append(state.device.timer(prepared.step, state.steps) / state.steps)
@@ -234,7 +241,8 @@ def _result(name: str, state: _Run, conditions: Conditions, verified: Verified |
     median = statistics.median(seconds) if seconds else None
     peak = workload.peak(device)
     rate = amount / median if median else None
-    warnings = [*state.warnings, *stats.warnings(seconds), *_doubts(conditions, verified)]
+    doubts = [*workload.doubts(device), *_doubts(conditions, verified)] if seconds else []
+    warnings = [*state.warnings, *stats.warnings(seconds), *doubts]
     return Measurement(
         workload=name,
         params=parameters(workload),
@@ -266,7 +274,8 @@ def _doubts(conditions: Conditions, verified: Verified | None) -> list[str]:
     """What was seen during the run that a reader of the figure must know."""
     found = []
     if verified is not None and not verified.ok:
-        found.append(f"WRONG RESULT: error {verified.error:.2g} exceeds {verified.tolerance:.2g} against {verified.reference}")
+        error = "no number" if verified.error is None else f"error {verified.error:.2g}"
+        found.append(f"WRONG RESULT: {error}, tolerance {verified.tolerance:.2g} against {verified.reference}")
     held = set(conditions.throttle or ()) & {
         "hw_slowdown",
         "hw_thermal_slowdown",

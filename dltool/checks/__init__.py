@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from dltool.machine import Machine
 from dltool.registry import Registry
-from dltool.results import Evidence, Finding, Remedy, Status
+from dltool.results import Evidence, Finding, Remedy, Status, root_problems
 
 Rule = Callable[[Machine], Iterable[Finding]]
 SLOW_S = 1.0
@@ -123,34 +123,37 @@ def _broken_plugins() -> Iterator[Finding]:
 
 
 def _with_causes(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Each finding under its root cause: what a caused fault explains is explained by the cause of that fault."""
     failed = {finding.id for finding in findings if finding.status is Status.FAIL}
-    return tuple(_with_cause(finding, failed) for finding in findings)
+    direct = {name: next((cause for cause in item.caused_by if cause in failed), None) for name, item in CHECKS}
+    return tuple(
+        replace(finding, caused_by=_root(finding.id, direct))
+        if finding.caused_by is None and (finding.status.is_problem or finding.status is Status.UNKNOWN)
+        else finding
+        for finding in findings
+    )
 
 
-def _with_cause(finding: Finding, failed: set[str]) -> Finding:
-    if finding.caused_by or not (finding.status.is_problem or finding.status is Status.UNKNOWN):
-        return finding
-    names = dict(CHECKS)
-    causes = names[finding.id].caused_by if finding.id in names else ()
-    return replace(finding, caused_by=next((cause for cause in causes if cause in failed), None))
+def _root(name: str, direct: Mapping[str, str | None]) -> str | None:
+    """The end of the chain of causes from `name`; None where it is its own root."""
+    seen = [name]
+    while (cause := direct.get(seen[-1])) is not None and cause not in seen:
+        seen.append(cause)
+    return seen[-1] if len(seen) > 1 else None
 
 
 def headline(findings: Iterable[Finding], machine: Machine) -> str:
     """The one thing to know: the gravest problem that no other explains, or that the machine is well."""
-    ordered = sorted(
-        (finding for finding in findings if finding.status.is_problem and finding.caused_by is None),
-        key=lambda finding: -finding.status.severity,
-    )
-    if ordered:
-        more = len(ordered) - 1
-        return ordered[0].summary + (f" (and {more} more)" if more else "")
+    findings = tuple(findings)
+    if roots := root_problems(findings):
+        more = f" (and {len(roots) - 1} more)" if len(roots) > 1 else ""
+        return roots[0].summary + more
     absent = next((f.summary for f in findings if f.id == "gpu-absent" and f.status is Status.INFO), None)
-    if absent:
-        return f"healthy; {absent}"
+    what = absent or describe(machine)
     unknown = sum(finding.status is Status.UNKNOWN for finding in findings)
-    return f"{'no problem found' if unknown else 'healthy'}: {describe(machine)}" + (
-        f"; {unknown} thing{'s' if unknown > 1 else ''} could not be looked at" if unknown else ""
-    )
+    if not unknown:
+        return f"healthy; {what}" if absent else f"healthy: {what}"
+    return f"no problem found: {what}; {unknown} thing{'s' if unknown > 1 else ''} could not be looked at"
 
 
 def describe(machine: Machine) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dltool.checks import check
-from dltool.checks.driver import SYSFS, from_windows, pci_text
+from dltool.checks.driver import SYSFS, from_windows, has_gpu, pci_text
 from dltool.machine import Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 
@@ -36,6 +36,9 @@ def gpu_absent(machine: Machine) -> Iterator[Finding]:
         return
     if from_windows(machine):
         yield Finding(status=Status.PASS, summary="WSL with NVIDIA's driver on the Windows side")
+        return
+    if has_gpu(machine):
+        yield Finding(status=Status.PASS, summary="NVIDIA's kernel module is loaded")
         return
     if machine.pci is None and not machine.os.wsl:
         yield Finding(
@@ -126,7 +129,9 @@ def gpu_lost(machine: Machine) -> Iterator[Finding]:
     missing = sorted(bound - answering) if machine.gpus and None not in answering else []
     driverless = sorted(device.bus_id for device in machine.pci or () if device.kernel_driver is None)
     unbound = [bus_id for bus_id in driverless if bus_id not in answering] if None not in answering else []
-    restricted = machine.os.container or any(name.startswith("SLURM_JOB") for name in machine.environment)
+    closed = sum(not node.accessible for node in machine.driver.device_nodes if node.path[-1:].isdigit())
+    scheduled = any(name.startswith(("SLURM_", "PBS_", "LSB_", "SGE_")) for name in machine.environment)
+    restricted = machine.os.container or scheduled or closed >= max(1, len(missing))
     if not machine.gpus:
         yield Finding(status=Status.SKIP, summary="no GPU answers at all")
     elif lost:

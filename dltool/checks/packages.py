@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -24,8 +25,13 @@ def pip(python: PythonEnv) -> str:
     """The install command of this environment: uv's where uv filled it, else its own pip."""
     torch = python.distribution("torch")
     if torch is not None and torch.installer == "uv":
-        return f"uv pip install --python {python.executable}"
-    return f"{python.executable} -m pip install"
+        return f"uv pip install --python {_quoted(python.executable)}"
+    return f"{_quoted(python.executable)} -m pip install"
+
+
+def _quoted(path: str) -> str:
+    """For a shell; a leading ~ stays one."""
+    return path if path.startswith("~/") and " " not in path else shlex.quote(path)
 
 
 def _pip_uninstall(python: PythonEnv) -> str:
@@ -42,7 +48,7 @@ def install_torch(machine: Machine, *, why: str) -> Iterator[Remedy]:
     capabilities = [capability for capability in reported if capability and compat.known_version(capability)]
     choice = compat.newest_torch(
         python=python.version,
-        driver=machine.driver.version,
+        driver=machine.driver.version or machine.driver.kernel_module_version,
         compute_capabilities=capabilities,
         windows=machine.os.system == "Windows",
         wsl=machine.os.wsl,

@@ -126,4 +126,5 @@ def _run(
     except KeyboardInterrupt:
         interrupted = True
     shown = redact.redact(machine, probe.redactor(machine))
-    finish(report(command, machine=shown, boards=(where.board,), measurements=tuple(measured), interrupted=interrupted), out)
+    result = report(command, machine=shown, boards=(where.board,), measurements=tuple(measured), interrupted=interrupted)
+    finish(result, out, keep=result)

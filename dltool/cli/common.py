@@ -67,18 +67,36 @@ def report(command: str, **parts: Any) -> Report:
     return Report(dltool=__version__, created=now, command=tuple(command.split()), **parts)
 
 
-def finish(result: Report, output: Output, *, bar: Status | None = None, keep: bool = True) -> None:
-    """Render, write, keep a copy, and leave with the report's exit code.
+def finish(result: Report, output: Output, *, bar: Status | None = None, keep: Report | None) -> None:
+    """Render, write, keep a copy (of `keep`, which may say less), and leave with the report's exit code.
 
-    The result is out before the copy is tried: a full disk costs the copy, not the result.
+    The result is out before the copy is tried: a full disk costs the copy, not the result. Where the result cannot be
+    written, the copy is kept all the same, and what was found still decides the exit code.
     """
     from dltool.render import FORMATS
     from dltool.results import Status
 
-    deliver(FORMATS.get(output.format_name)(result, style(output)), output)
-    if keep:
-        _keep(result, quiet=output.quiet)
-    raise typer.Exit(result.exit_code(bar or Status.FAIL))
+    code = result.exit_code(bar or Status.FAIL)
+    try:
+        deliver(FORMATS.get(output.format_name)(result, style(output)), output)
+    except DltoolError as error:
+        say_error(error)
+        code = code or error.exit_code
+    except BrokenPipeError:
+        _forget_stdout()
+    if keep is not None:
+        _keep(keep, quiet=output.quiet)
+    raise typer.Exit(code)
+
+
+def say_error(error: DltoolError) -> None:
+    """What happened, and what to do."""
+    say(f"error: {error}\n\nhint: {error.remedy}")
+
+
+def _forget_stdout() -> None:
+    """The reader of the pipe went away: what else is written is for nobody, and no complaint of the interpreter's end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def style(output: Output) -> Any:
@@ -88,7 +106,7 @@ def style(output: Output) -> Any:
     terminal = output.output is None and sys.stdout.isatty()
     width = shutil.get_terminal_size((80, 24)).columns if terminal or "COLUMNS" in os.environ else 80
     wants_color = bool(os.environ.get("FORCE_COLOR")) or (terminal and os.environ.get("TERM") != "dumb")
-    color = wants_color and not os.environ.get("NO_COLOR")
+    color = wants_color and not os.environ.get("NO_COLOR") and output.output is None
     return Style(width=max(40, min(width, 140)), color=color, verbose=output.verbose)
 
 
@@ -161,13 +179,13 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
                 options["out"].check()
             command(**options)
         except DltoolError as error:
-            say(f"error: {error}\n\nhint: {error.remedy}")
+            say_error(error)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
-        except BrokenPipeError:  # the reader of a pipe went away; the rest is for nobody
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:
+            _forget_stdout()
             raise typer.Exit(ExitCode.HEALTHY) from None
         except typer.Exit:
             raise

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dltool.cli.common import Output, Python, as_json, deliver, finish, guarded, names, report
 from dltool.errors import UsageError
+
+if TYPE_CHECKING:
+    from dltool.machine import Machine
+    from dltool.results import Report
 
 MachineFile = Annotated[
     Path | None, typer.Option("--machine", help="Judge this snapshot instead of the machine here (- is stdin).", metavar="FILE")
@@ -53,12 +57,20 @@ def doctor(
     else:
         from dltool import probe
 
-        here = probe.read(python=python)
-        # Judged as it would be shared: a snapshot of this machine gives the same findings elsewhere.
-        facts = redact.redact(here, probe.redactor(here))
-    findings = checks.run(facts, only=chosen, skip=left_out)
-    result = report("doctor", machine=facts, findings=findings, headline=checks.headline(findings, facts))
-    finish(result, out, bar=Status(fail_on), keep=machine is None)
+        facts = probe.read(python=python)
+    local = _judged(facts, chosen, left_out)
+    if machine is not None:
+        finish(local, out, bar=Status(fail_on), keep=None)
+    # People here get commands with the paths that are here. What leaves is judged as it leaves: a snapshot gives the same.
+    shared = _judged(redact.redact(facts, probe.redactor(facts)), chosen, left_out)
+    finish(local if out.format_name == "text" else shared, out, bar=Status(fail_on), keep=shared)
+
+
+def _judged(facts: Machine, only: list[str], skip: list[str]) -> Report:
+    from dltool import checks
+
+    findings = checks.run(facts, only=only, skip=skip)
+    return report("doctor", machine=facts, findings=findings, headline=checks.headline(findings, facts))
 
 
 def _listing(out: Output) -> str:

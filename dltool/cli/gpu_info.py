@@ -29,6 +29,10 @@ def gpu_info(
 
     Without a name: the GPUs here, or the CPU where there is none. Example: dltool gpu-info "H100 SXM" "RTX 4090"
     """
+    if ((arch or segment) and not list_) or (list_ and (names or clock)):
+        raise UsageError(
+            "--arch and --segment go with --list, names and --clock without it", remedy="See: dltool gpu-info --help"
+        )
     if clock is not None and clock <= 0:
         raise UsageError(f"--clock {clock:g}: a clock is positive", remedy="Give it in MHz: --clock 1830")
     if list_:
@@ -36,32 +40,47 @@ def gpu_info(
         if out.format_name == "text":
             deliver(_listing(boards), out)
             return
-        finish(report("gpu-info", boards=boards), out, keep=False)
+        from dltool import peaks
+
+        finish(report("gpu-info", boards=tuple(map(peaks.with_peaks, boards))), out, keep=None)
     elif names:
         from dltool import catalog, peaks
 
         found = tuple(peaks.with_peaks(catalog.find(name), clock_mhz=clock) for name in names)
-        finish(report("gpu-info", boards=found), out, keep=False)
+        finish(report("gpu-info", boards=found), out, keep=None)
     else:
         machine, boards = _here(clock)
-        finish(report("gpu-info", machine=machine, boards=boards), out)
+        result = report("gpu-info", machine=machine, boards=boards)
+        finish(result, out, keep=result)
 
 
 def _here(clock_mhz: float | None) -> tuple[Machine, tuple[Board, ...]]:
-    """The GPUs in this machine, the CPU where there is none."""
-    from msgspec.structs import replace
-
+    """The GPUs in this machine, also those that only the PCI bus shows; the CPU where there is none."""
     from dltool import catalog, peaks, probe, redact
 
     here = probe.read(measure_clock=True)
     boards = []
     for gpu in here.gpus:
         known = catalog.identify(name=gpu.name, device_id=gpu.pci_device_id, memory_bytes=gpu.memory_total_bytes)
-        board = peaks.live_board(gpu, known) or catalog.Board(name=gpu.name or "unnamed GPU", index=gpu.index)
-        if clock_mhz:
-            board = replace(board, peaks=peaks.gpu_peaks(board, clock_mhz=clock_mhz))
-        boards.append(board)
+        board = peaks.live_board(gpu, known, clock_mhz=clock_mhz)
+        boards.append(board or catalog.Board(name=gpu.name or "a GPU that tells nothing of itself", index=gpu.index))
+    seen = {gpu.pci_bus_id for gpu in here.gpus}
+    reason = here.gaps.get("gpus", "the driver does not show it")
+    for device in here.pci or ():
+        if device.bus_id not in seen and not here.os.container:
+            known = catalog.identify(name=None, device_id=device.device_id, memory_bytes=None)
+            board = peaks.with_peaks(known) if known else catalog.Board(name=f"NVIDIA GPU {device.device_id}")
+            boards.append(_silent(board, f"at {device.bus_id}: {reason} (dltool doctor tells why)"))
+    if not boards and here.driver.kernel_module_version is not None:
+        boards.append(_silent(catalog.Board(name="NVIDIA GPU"), f"{reason} (dltool doctor tells why)"))
     return redact.redact(here, probe.redactor(here)), tuple(boards) or (peaks.cpu_board(here.cpu),)
+
+
+def _silent(board: Board, reason: str) -> Board:
+    """A board that is there and does not answer."""
+    from msgspec.structs import replace
+
+    return replace(board, note=reason)
 
 
 def _listed(arch: str | None, segment: str | None) -> tuple[Board, ...]:

@@ -7,6 +7,7 @@ clock than this.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -18,6 +19,7 @@ import time
 _ADDITIONS = 64  # in the body of the loop: the branch at its end is hidden behind them
 _ROUNDS = 400_000  # 25.6 million additions: some 8 ms
 _REPEATS = 3
+_PATIENCE_S = 2.0
 
 _X86 = (
     b"\x48\x31\xc0"  # xor rax, rax
@@ -75,14 +77,22 @@ def _one_round(loop: object) -> float:
     rates: list[float] = []
 
     def run() -> None:
-        start.wait()
-        began = time.thread_time()  # not wall time: a neighbour on the processor is not a slower clock
-        loop(_ROUNDS)  # type: ignore[operator]
-        rates.append(_ROUNDS * _ADDITIONS / (time.thread_time() - began))
+        with contextlib.suppress(threading.BrokenBarrierError):
+            start.wait(_PATIENCE_S)
+            began = time.thread_time()  # not wall time: a neighbour on the processor is not a slower clock
+            loop(_ROUNDS)  # type: ignore[operator]
+            rates.append(_ROUNDS * _ADDITIONS / (time.thread_time() - began))
 
-    threads = [threading.Thread(target=run) for _ in range(count)]
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(count)]
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError as error:  # no more threads are allowed
+        start.abort()
+        raise Unmeasurable(f"cannot start {count} threads: {error}") from None
+    deadline = time.monotonic() + _PATIENCE_S
     for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if len(rates) < count:
+        raise Unmeasurable(f"{count} threads did not get through in {_PATIENCE_S:g} s")
     return min(rates)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import itertools
 import json
 import re
 import sys
@@ -185,14 +186,19 @@ def _memory(nvml: Nvml, handle: Any) -> tuple[int, int]:
     return memory.total, memory.used
 
 
-def _ecc_errors(nvml: Nvml, handle: Any) -> dict[str, int]:
-    kinds = (("corrected", 0), ("uncorrected", 1))
-    spans = (("volatile", 0), ("aggregate", 1))
-    return {
-        f"{kind}_{span}": nvml.ask("nvmlDeviceGetTotalEccErrors", handle, kind_id, span_id)
-        for kind, kind_id in kinds
-        for span, span_id in spans
-    }
+def _ecc_errors(nvml: Nvml, handle: Any) -> dict[str, int | None]:
+    """The four counters; one that is refused is None. All refused is a refusal."""
+    counters: dict[str, int | None] = {}
+    refusal: NvmlError | None = None
+    for kind, span in itertools.product(("corrected", "uncorrected"), ("volatile", "aggregate")):
+        ids = int(kind == "uncorrected"), int(span == "aggregate")
+        try:
+            counters[f"{kind}_{span}"] = nvml.ask("nvmlDeviceGetTotalEccErrors", handle, *ids)
+        except NvmlError as error:
+            counters[f"{kind}_{span}"], refusal = None, error
+    if refusal is not None and set(counters.values()) == {None}:
+        raise refusal
+    return counters
 
 
 def _processes(nvml: Nvml, handle: Any) -> list[dict[str, Any]]:
@@ -245,15 +251,20 @@ def _gsp_firmware(nvml: Nvml, handle: Any) -> str:
 
 
 def _nvlinks(nvml: Nvml, handle: Any) -> list[dict[str, Any]]:
-    links = []
+    """The links up to the first that the board does not have; one whose state is refused is neither up nor down."""
+    links: list[dict[str, Any]] = []
+    refusal: NvmlError | None = None
     for link in range(MAX_NVLINKS):
+        active: bool | None = None
         try:
             active = bool(nvml.ask("nvmlDeviceGetNvLinkState", handle, link))
         except NvmlError as error:
             if error.name in ("NVML_ERROR_NOT_SUPPORTED", "NVML_ERROR_INVALID_ARGUMENT"):
-                break  # the first link that the board does not have
-            raise
+                break
+            refusal = error
         links.append({"link": link, "active": active, "version": _nvlink_version(nvml, handle, link)})
+    if refusal is not None and all(link["active"] is None for link in links):
+        raise refusal
     return links
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dltool.bench import WORKLOADS, Prepared
+from dltool.bench import WORKLOADS, Prepared, verified
 from dltool.bench.devices import Device, Step, import_torch
 from dltool.errors import CannotRun, UsageError, unknown_name
 from dltool.results import Verified, Work
+from dltool.units import gib
 
 _ARRAYS = {"read": 1, "write": 1, "copy": 2, "triad": 3, "h2d": 1, "d2h": 1}
 """Arrays that one step moves, counted as STREAM does: what is read and what is written, not the line that a cache fetches
@@ -65,6 +66,12 @@ class Memory:
         """Bytes are moved natively everywhere."""
         return "native"
 
+    def doubts(self, device: Device) -> list[str]:
+        """Arrays that a cache holds measure the cache."""
+        if self.bytes >= 4 * device.llc_bytes:
+            return []
+        return [f"an array is less than four times the last-level cache of {gib(device.llc_bytes)}: this may be its bandwidth"]
+
     def prepare(self, device: Device) -> Prepared:
         """Allocate the arrays and touch every page, so that the first step pays for none."""
         torch = import_torch()
@@ -84,11 +91,6 @@ def array_bytes(device: Device) -> int:
     return min(wanted, device.free_bytes // 8) // 4 * 4
 
 
-def _verified(reference: str, wrong: Any, tolerance: float = 0.0) -> Verified:
-    error = float(wrong)
-    return Verified(reference=reference, error=error, tolerance=tolerance, ok=error <= tolerance)
-
-
 def _ramp(torch: Any, length: int, device: Device) -> Any:
     """0, 1, ... 1023, 0, 1 ...: exact in fp32, and different from one cache line to the next."""
     return torch.arange(length, device=device.name, dtype=torch.int32).remainder_(1024).to(torch.float32)
@@ -100,20 +102,20 @@ def _read(torch: Any, length: int, device: Device) -> Prepared:
 
     def verify() -> Verified:
         expected = float(source.sum(dtype=torch.float64))
-        return _verified("float64 sum", abs(float(total) - expected) / max(expected, 1.0), 1e-5)
+        return verified("float64 sum", abs(float(total) - expected) / max(expected, 1.0), 1e-5)
 
     return Prepared(lambda: torch.sum(source, dim=0, out=total), verify)
 
 
 def _write(torch: Any, length: int, device: Device) -> Prepared:
     target = torch.zeros(length, device=device.name)
-    return Prepared(lambda: target.fill_(_SCALAR), lambda: _verified("every element", (target != _SCALAR).sum()))
+    return Prepared(lambda: target.fill_(_SCALAR), lambda: verified("every element", (target != _SCALAR).sum()))
 
 
 def _copy(torch: Any, length: int, device: Device) -> Prepared:
     source = _ramp(torch, length, device)
     target = torch.zeros_like(source)
-    return Prepared(lambda: target.copy_(source), lambda: _verified("every element", (target != source).sum()))
+    return Prepared(lambda: target.copy_(source), lambda: verified("every element", (target != source).sum()))
 
 
 def _triad(torch: Any, length: int, device: Device) -> Prepared:
@@ -123,7 +125,7 @@ def _triad(torch: Any, length: int, device: Device) -> Prepared:
     def verify() -> Verified:
         wrong = sum(int((part_a.double() != part_b.double() + _SCALAR * part_c.double()).sum())
                     for part_a, part_b, part_c in zip(a.split(2**20), b.split(2**20), c.split(2**20), strict=True))  # fmt: skip
-        return _verified("float64, every element", wrong)
+        return verified("float64, every element", wrong)
 
     return Prepared(lambda: torch.add(b, c, alpha=_SCALAR, out=a), verify)
 
@@ -133,7 +135,7 @@ def _transfer(torch: Any, length: int, device: Device, *, to_device: bool) -> Pr
     there = torch.zeros(length, device=device.name) if to_device else host.to(device.name)
     source, target = (host, there) if to_device else (there, torch.zeros(length).pin_memory())
     step: Step = lambda: target.copy_(source, non_blocking=True)  # noqa: E731
-    return Prepared(step, lambda: _verified("every element", (target.cpu() != host).sum()))
+    return Prepared(step, lambda: verified("every element", (target.cpu() != host).sum()))
 
 
 _PREPARE: dict[str, Callable[[Any, int, Device], Prepared]] = {

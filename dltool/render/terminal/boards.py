@@ -193,7 +193,9 @@ def _side_by_side(boards: tuple[Board, ...], page: Page) -> None:
         if any(key in board.peaks for board in boards):
             rows.append([f"{label(key)} {_unit(key, boards)}", *(_peak_cell(board, key) for board in boards)])
     page.table(["", *(board.name for board in boards)], rows, right=range(1, len(boards) + 1))
-    page.line("Dense peaks at boost clock; -: the hardware has no such unit; ?: not known.", style="dim")
+    clocks = {peak.clock_mhz for board in boards for peak in board.peaks.values() if peak.clock_mhz}
+    clock = f"{clocks.pop():g} MHz" if len(clocks) == 1 else "boost clock"
+    page.line(f"Dense peaks at {clock}; -: the hardware has no such unit; ?: not known.", style="dim")
 
 
 def _unit(key: str, boards: tuple[Board, ...]) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from dltool.machine import Machine
 from dltool.render.terminal.page import Page
-from dltool.results import Finding, Remedy, Report, Risk, Scope, Status
+from dltool.results import Finding, Remedy, Report, Risk, Scope, Status, root_problems
 
 _STYLES = {
     Status.FAIL: "bold red",
@@ -42,13 +42,12 @@ def show(report: Report, page: Page) -> None:
     if report.machine is not None:
         page.line(_looked_at(report.machine), style="dim")
     page.line()
-    problems = [finding for finding in findings if finding.status.is_problem]
-    roots = [finding for finding in problems if finding.caused_by is None]
-    for finding in sorted(roots, key=lambda finding: -finding.status.severity):
+    roots = root_problems(findings)
+    for finding in roots:
         _problem(finding, [other for other in findings if other.caused_by == finding.id], page)
     notes = [f for f in findings if f.status in (Status.UNKNOWN, Status.INFO) and f.caused_by is None]
     if not page.verbose:
-        notes = [note for note in notes if not report.headline.endswith(note.summary)]
+        notes = [note for note in notes if note.summary not in report.headline]
     rest = [f for f in findings if f.status in (Status.PASS, Status.SKIP)] if page.verbose else []
     for finding in (*notes, *rest):
         _head(finding, page)
@@ -57,8 +56,8 @@ def show(report: Report, page: Page) -> None:
     counts = Counter(finding.status for finding in findings)
     parts = [f"{counts[status]} {word}" for status, word in _COUNTED.items() if counts[status]]
     page.line(f"{', '.join(parts)}." + ("" if page.verbose else " All of them: -v"), style="dim")
-    if problems:
-        page.line(f"What a finding means: dltool doctor --explain {problems[0].id}", style="dim")
+    if roots:
+        page.line(f"What a finding means: dltool doctor --explain {roots[0].id}", style="dim")
 
 
 def _looked_at(machine: Machine) -> str:
