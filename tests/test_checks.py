@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import make
 from msgspec.structs import fields
-from recorded import DRIVER, NO_DRIVER, altered, commands, judge, problems
+from recorded import DRIVER, NO_DRIVER, altered, commands, judge, load, problems
 
 from dltool import checks
 from dltool.machine import Cpu, Driver, Gpu, Limits, Machine, Memory, Os, PythonEnv, TorchBuild
@@ -497,8 +497,30 @@ def test_a_jetson_is_sent_to_the_builds_for_it() -> None:
 def test_each_gpu_is_judged() -> None:
     machine = altered(SERVER, {"gpus.5.compute_capability": "6.0", "gpus.5.name": "Tesla P100-PCIE-16GB"})
     found = [finding for finding in checks.run(machine) if finding.id == "torch-lacks-gpu-code"]
-    assert [finding.devices for finding in found if finding.status is Status.FAIL] == [(5,)]
+    (useless,) = (finding for finding in found if finding.status is not Status.PASS)
+    assert (useless.status, useless.devices) == (Status.WARN, (5,))  # the others can be used without it
+    assert "export CUDA_VISIBLE_DEVICES=0,1,2,3,4,6,7" in useless.remedies[-1].commands
     assert [finding.devices for finding in found if finding.status is Status.PASS] == [(0, 1, 2, 3, 4, 6, 7)]
+
+
+def test_a_gpu_that_is_hidden_is_not_judged() -> None:
+    card = {"gpus.5.compute_capability": "3.5", "gpus.5.name": "NVIDIA GeForce GT 710"}
+    machine = altered(SERVER, card | {"environment.CUDA_VISIBLE_DEVICES": "0,1"})
+    found = [finding for finding in checks.run(machine) if finding.id == "torch-lacks-gpu-code"]
+    assert [(finding.status, finding.devices) for finding in found] == [(Status.PASS, (0, 1))]
+
+
+@pytest.mark.parametrize("variable", ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID"])
+def test_a_job_is_given_a_part_of_the_gpus(variable: str) -> None:
+    machine = altered(SERVER, {"gpus": [msgspec.to_builtins(load(SERVER).gpus[0])], f"environment.{variable}": "1"})
+    assert judge(machine)["gpu-lost"].status is Status.INFO
+
+
+def test_the_kernel_module_tells_the_driver_where_nvml_does_not() -> None:
+    no_nvml = {"gpus": [], "driver.version": None, "driver.nvml_error": "NVML_ERROR_LIBRARY_NOT_FOUND"}
+    cpu_only = torch("2.9.1+cpu") | {f"{TORCH}.cuda": None, "driver.kernel_module_version": "470.57.02"}
+    (remedy, *_) = judge(altered(SERVER, no_nvml | cpu_only))["torch-cpu-only"].remedies
+    assert "+cu118" in remedy.commands[0]
 
 
 # --- facts that are missing ------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from dltool.checks import CHECKS, Check
 from dltool.errors import ExitCode, UsageError
 from dltool.machine import Machine
 from dltool.registry import Registry
-from dltool.results import Finding, Report, Status
+from dltool.results import Finding, Remedy, Report, Status
 
 Add = Callable[[Check], None]
 
@@ -80,6 +80,29 @@ def test_a_check_that_names_its_cause_is_believed(add: Add) -> None:
     add(Check("dependent", lambda _: [finding], caused_by=("nouveau-loaded",)))
     (found,) = checks.run(Machine(), only=["dependent"])
     assert found.caused_by == "driver-missing"
+
+
+def test_a_chain_of_causes_ends_at_its_root(add: Add) -> None:
+    fail = Finding(status=Status.FAIL, summary="x", remedies=(Remedy(text="y"),))
+    add(Check("first", lambda _: [fail]))
+    add(Check("second", lambda _: [fail], caused_by=("first",)))
+    add(Check("third", lambda _: [fail], caused_by=("second",)))
+    found = checks.run(Machine(), only=["third", "second", "first"])
+    assert [finding.caused_by for finding in found] == ["first", "first", None]
+
+
+def test_unknown_is_not_healthy() -> None:
+    findings = [
+        Finding(id="gpu-absent", status=Status.INFO, summary="no NVIDIA GPU: CPU only"),
+        Finding(id="open-files-low", status=Status.UNKNOWN, summary="?"),
+    ]
+    assert checks.headline(findings[:1], Machine()) == "healthy; no NVIDIA GPU: CPU only"
+    assert checks.headline(findings, Machine()) == "no problem found: no NVIDIA GPU: CPU only; 1 thing could not be looked at"
+
+
+def test_a_problem_whose_cause_is_not_here_is_shown() -> None:
+    stray = Finding(id="x", status=Status.WARN, summary="stray", remedies=(Remedy(text="y"),), caused_by="elsewhere")
+    assert checks.headline([stray], Machine()) == "stray"
 
 
 def test_a_slow_check_says_so(add: Add) -> None:

@@ -251,6 +251,33 @@ def test_reader_of_the_pipe_goes_away(dltool):
     assert "Exception" not in run.stderr
 
 
+def test_a_closed_pipe_hides_no_finding(dltool, tmp_path):
+    facts = json.loads((MACHINES / "h100_server.json").read_text())
+    facts["environment"]["CUDA_VISIBLE_DEVICES"] = ""
+    (tmp_path / "m.json").write_text(json.dumps(facts))
+    command = f"{sys.executable} -m dltool doctor --machine m.json --json | true; exit ${{PIPESTATUS[0]}}"
+    run = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, env=dltool.environment, cwd=tmp_path, check=False
+    )
+    assert (run.returncode, run.stderr) == (1, "")
+
+
+def test_local_commands_have_local_paths(dltool, tmp_path):
+    """People get the path that is here; what leaves the machine does not show it."""
+    (tmp_path / "venv").symlink_to(sys.prefix)
+    judge = ("doctor", "--python", f"{tmp_path}/venv/bin/python")
+    home = {"HOME": str(tmp_path)}
+    assert f"at {tmp_path}/venv/bin/python" in " ".join(dltool(*judge, env=home).stdout.split())
+    assert str(tmp_path) not in dltool(*judge, "--json", env=home).stdout
+
+
+def test_options_without_effect_are_refused(dltool):
+    assert dltool("gpu-info", "T4", "--arch", "hopper").returncode == 2
+    assert dltool("gpu-info", "--list", "--clock", "1000").returncode == 2
+    assert dltool("snapshot", "--format", "text").returncode == 2
+    assert json.loads(dltool("snapshot", "--json").stdout)["schema"] == "dltool/machine/1"
+
+
 def test_reports_are_kept_and_shown_again(dltool):
     text = dltool("doctor").stdout
     listed = dltool("report", "list").stdout

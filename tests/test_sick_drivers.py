@@ -55,6 +55,19 @@ def test_commands_on_recorded_gpus(nvml, tmp_path, recording, name, board):
     assert snapshot["gpus"][0]["uuid"].startswith("GPU-#")
 
 
+def test_gpu_info_shows_a_gpu_whose_driver_is_dead(monkeypatch, capsys):
+    """A GPU that only the PCI bus shows is no reason to show the processor in its place."""
+    from dltool import probe
+    from dltool.cli import gpu_info
+
+    dead = replace(HOST, gpus=(), gaps={"gpus": "Driver Not Loaded (NVML_ERROR_DRIVER_NOT_LOADED in nvmlInit)"})
+    monkeypatch.setattr(probe, "read", lambda **_: dead)
+    _, boards = gpu_info._here(None)
+    assert len(boards) == len(HOST.pci)
+    assert {board.name for board in boards} == {"H100 SXM5 80GB"}
+    assert all("Driver Not Loaded" in board.note and "dltool doctor" in board.note for board in boards)
+
+
 def test_a_driver_that_hangs_is_named_in_time(nvml, tmp_path):
     nvml(recorded.h100_server(2), hang="nvmlDeviceGetTemperature")
     run = dltool("doctor", "-v", home=tmp_path)

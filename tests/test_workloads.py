@@ -114,6 +114,32 @@ def test_bad_parameters_are_refused(axes, text):
     assert refused.value.remedy
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 0.5])
+def test_a_result_that_is_no_number_is_wrong_and_can_be_stored(wrong):
+    import msgspec
+
+    from dltool.results import Verified
+
+    verdict = bench.verified("float64", wrong, 0.1)
+    assert not verdict.ok
+    assert msgspec.json.decode(msgspec.json.encode(verdict), type=Verified) == verdict
+
+
+def test_arrays_in_the_cache_are_called_so(cpu):
+    small = devices.Device(name="cpu", board=cpu.board, timer=cpu.timer, llc_bytes=2**25, free_bytes=2**31, threads=2)
+    result = harness.measure("memory", Memory(kernel="copy", bytes=2**16), small, FAST)
+    assert any("last-level cache" in warning for warning in result.warnings)
+
+
+def test_the_callers_precision_is_left_as_it_was(cpu):
+    torch.set_float32_matmul_precision("medium")
+    try:
+        tuple(harness.run([("gemm", Gemm(m=64, n=64, k=64))], cpu, FAST))
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 def test_unknown_workload_and_kernel():
     with pytest.raises(UsageError, match="unknown workload `gem`") as refused:
         WORKLOADS.get("gem")

@@ -16,7 +16,7 @@ from typing import Any
 
 from dltool.bench import Prepared, Workload, stats
 from dltool.bench.conditions import Sampler
-from dltool.bench.devices import Device, settings
+from dltool.bench.devices import Device, import_torch, settings
 from dltool.errors import DltoolError
 from dltool.results import Conditions, Measurement, Scalar, Verified
 
@@ -98,9 +98,24 @@ def run(
     Raises:
         Interrupted: Ctrl-C; holds the measurement of the case in hand.
     """
-    for name, workload in cases:
-        progress(describe(name, workload))
-        yield measure(name, workload, device, plan, clock=clock)
+    with _own_precision(device):
+        for name, workload in cases:
+            progress(describe(name, workload))
+            yield measure(name, workload, device, plan, clock=clock)
+
+
+@contextlib.contextmanager
+def _own_precision(device: Device) -> Iterator[None]:
+    """Workloads choose how torch multiplies fp32; whoever called gets back what was set before."""
+    if device.kind not in ("cpu", "cuda"):
+        yield
+        return
+    torch = import_torch()
+    before = torch.get_float32_matmul_precision()
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def describe(name: str, workload: Workload) -> str:

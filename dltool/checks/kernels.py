@@ -10,6 +10,7 @@ from dltool import compat
 from dltool.checks import check
 from dltool.checks.driver import install_driver
 from dltool.checks.packages import install_torch, installed_torch
+from dltool.checks.visibility import visible_gpus
 from dltool.machine import Machine, TorchBuild
 from dltool.results import Evidence, Finding, Remedy, Risk, Status
 
@@ -94,7 +95,7 @@ def torch_lacks_gpu_code(machine: Machine) -> Iterator[Finding]:
     if torch is None or torch.cuda is None:
         yield Finding(status=Status.SKIP, summary="no PyTorch with CUDA is installed")
         return
-    gpus = [gpu for gpu in machine.gpus if compat.known_version(gpu.compute_capability)]
+    gpus = [gpu for gpu in visible_gpus(machine) if compat.known_version(gpu.compute_capability)]
     if not gpus:
         yield Finding(status=Status.SKIP, summary="no GPU of known compute capability")
         return
@@ -109,9 +110,21 @@ def torch_lacks_gpu_code(machine: Machine) -> Iterator[Finding]:
             evidence=(Evidence(fact="torch", value=f"{torch.version} {build}", read_from=torch.location),),
         )
         return
+    found = []
     for name, capability in dict.fromkeys((gpu.name, gpu.compute_capability or "") for gpu in gpus):
         alike = tuple(gpu.index for gpu in gpus if (gpu.name, gpu.compute_capability) == (name, capability))
-        yield replace(_code_for(name or "this GPU", capability, code, machine, torch), devices=alike)
+        found.append(replace(_code_for(name or "this GPU", capability, code, machine, torch), devices=alike))
+    fit = [index for finding in found if finding.status is Status.PASS for index in finding.devices]
+    yield from (_beside(finding, fit) if finding.status is Status.FAIL and fit else finding for finding in found)
+
+
+def _beside(finding: Finding, fit: list[int]) -> Finding:
+    """A GPU that cannot be used beside others that can, a display card mostly: to be hidden rather than to be mended."""
+    hide = Remedy(
+        text="Or hide it from CUDA and use the others (nvidia-smi's order needs the first variable).",
+        commands=("export CUDA_DEVICE_ORDER=PCI_BUS_ID", f"export CUDA_VISIBLE_DEVICES={','.join(map(str, fit))}"),
+    )
+    return replace(finding, status=Status.WARN, remedies=(*finding.remedies, hide))
 
 
 def _code_for(name: str, capability: str, code: compat.TorchCode, machine: Machine, torch: TorchBuild) -> Finding:

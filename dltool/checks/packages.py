@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dltool import compat
 from dltool.checks import check
 from dltool.checks.driver import has_gpu
+from dltool.checks.visibility import visible_gpus
 from dltool.machine import Machine, PythonEnv, TorchBuild
 from dltool.results import Evidence, Finding, Remedy, Status
 
@@ -44,7 +45,7 @@ def install_torch(machine: Machine, *, why: str) -> Iterator[Remedy]:
     python = machine.python
     if python is None:
         return
-    reported = [gpu.compute_capability for gpu in machine.gpus]
+    reported = [gpu.compute_capability for gpu in visible_gpus(machine)]
     capabilities = [capability for capability in reported if capability and compat.known_version(capability)]
     choice = compat.newest_torch(
         python=python.version,

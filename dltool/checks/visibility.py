@@ -55,6 +55,22 @@ def gpus_hidden(machine: Machine) -> Iterator[Finding]:
         yield Finding(status=Status.PASS, summary=f"CUDA_VISIBLE_DEVICES shows all {count} GPUs", evidence=evidence)
 
 
+def visible_gpus(machine: Machine) -> tuple[Gpu, ...]:
+    """The GPUs that CUDA programs see; all where the variable names none of them, for then that is the fault to mend."""
+    value = machine.environment.get("CUDA_VISIBLE_DEVICES")
+    if value is None:
+        return machine.gpus
+    kept, _ = _visible(value, machine)
+    seen = tuple(gpu for gpu in machine.gpus if any(_is(gpu, entry) for entry in kept))
+    return seen or machine.gpus
+
+
+def _is(gpu: Gpu, entry: str) -> bool:
+    if entry.isascii() and entry.isdecimal():
+        return gpu.index == int(entry)
+    return entry.startswith("MIG-") or (gpu.uuid or "").lower().startswith(entry.lower())
+
+
 def _visible(value: str, machine: Machine) -> tuple[list[str], str | None]:
     """The entries that CUDA keeps, and the one that ended its reading. -1 ends it on purpose."""
     kept: list[str] = []

@@ -85,6 +85,8 @@ def _listing(out: Output) -> str:
 def _explanation(name: str) -> str:
     from dltool.checks import CHECKS
 
+    if name == "plugin-broken":
+        return "plugin-broken\n\nAn entry point of another distribution could not be loaded: what it brings is not here.\n"
     item = CHECKS.get(name)
     causes = f"\nOften caused by: {', '.join(item.caused_by)}\n" if item.caused_by else ""
     return f"{item.id}\n\n{item.explanation}\n{causes}"

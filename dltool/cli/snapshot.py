@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from dltool.cli.common import Out, Output, Python, Quiet, deliver, guarded, say
+from dltool.cli.common import Output, Python, deliver, guarded, say
+from dltool.errors import UsageError
 
 
 @guarded
 def snapshot(
+    out: Output,
     full: Annotated[bool, typer.Option("--full", help="Leave nothing out: names, serials and paths as they are.")] = False,
     python: Python = None,
-    output: Out = None,
-    quiet: Quiet = False,
 ) -> None:
     """Write this machine's facts as JSON, to be judged elsewhere: dltool doctor --machine FILE.
 
@@ -22,10 +22,11 @@ def snapshot(
     """
     from dltool import probe, redact
 
+    if out.format not in (None, "json"):
+        raise UsageError(f"a snapshot is JSON, not {out.format}", remedy="Leave --format out.")
     machine = probe.read(python=python)
     if not full:
         machine = redact.redact(machine, probe.redactor(machine))
-    out = Output(json=True, output=output, quiet=quiet)
     deliver(machine.to_json().decode(), out)
-    if output is None:
-        say("judge it anywhere with: dltool doctor --machine FILE", quiet=quiet)
+    if out.output is None:
+        say("judge it anywhere with: dltool doctor --machine FILE", quiet=out.quiet)
