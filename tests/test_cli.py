@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -355,7 +356,7 @@ class TestBench:
         run = dltool("bench", "quick", "--budget", "3s", "--device", "cpu")
         assert run.returncode == 0, run.stderr
         assert max(map(len, run.stdout.splitlines())) <= 80
-        assert all(name in run.stdout for name in ("fp64", "int8", "emulated", "triad", "GB/s"))
+        assert all(name in run.stdout for name in ("fp64", "int8", "emulated", "triad", "B/s"))
 
     def test_from_python(self, monkeypatch):
         import dltool
@@ -393,7 +394,7 @@ class TestBench:
             read_until(b"memory kernel=read")
             read_until(b"memory kernel=triad")
             output = process.communicate(timeout=60)[0]
-        assert b"GB/s" in output
+        assert re.search(rb"triad .* [kMG]B/s", output)
         assert b"kernel=" not in output
 
     def test_ctrl_c_prints_and_keeps_what_was_measured(self, dltool, tmp_path):
@@ -404,7 +405,7 @@ class TestBench:
             output = process.communicate(timeout=60)[0]
         assert process.returncode == 130
         assert b"Interrupted" in output
-        assert b"GB/s" in output
+        assert re.search(rb"read .* [kMG]B/s", output)  # however slow a busy machine is
         assert dltool("report", "list").stdout.count("bench memory") == 1
 
     def test_kill_leaves_no_half_report(self, dltool, tmp_path):
