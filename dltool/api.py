@@ -34,6 +34,8 @@ def gpu(name: str, *, clock_mhz: float | None = None) -> catalog.Board:
     Raises:
         UsageError: unknown; the nearest names are suggested.
     """
+    if clock_mhz is not None:
+        peaks.check_clock(clock_mhz)
     return peaks.with_peaks(catalog.find(name), clock_mhz=clock_mhz)
 
 

@@ -14,11 +14,22 @@ from msgspec.structs import replace
 
 from dltool import tables
 from dltool.catalog import PEAK_KEYS, Architecture, Board, Peak, architecture_of
+from dltool.errors import UsageError
 
 if TYPE_CHECKING:
     from dltool.machine import Cpu, Gpu
 
 _NO_SPARSITY = {"fp64_tensor", "int1_tensor"}
+
+
+def check_clock(clock_mhz: float) -> None:
+    """Refuse what no GPU runs at.
+
+    Raises:
+        UsageError: not between 1 MHz and 10 GHz.
+    """
+    if not 1 <= clock_mhz <= 10_000:  # not a number either
+        raise UsageError(f"{clock_mhz:g} MHz is no clock of a GPU", remedy="Give it in MHz: 1830")
 
 
 def with_peaks(board: Board, *, clock_mhz: float | None = None) -> Board:

@@ -212,9 +212,11 @@ class Report(Struct, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
     def exit_code(self, bar: Status = Status.FAIL) -> ExitCode:
-        """What the shell is told: a finding at or above `bar`, and a crashed check in any case, is 1."""
+        """What the shell is told: a finding at or above `bar`, and a crashed check in any case, is 1; nothing measured is 3."""
         if self.interrupted:
             return ExitCode.INTERRUPTED
+        if self.measurements and all(measurement.not_run for measurement in self.measurements):
+            return ExitCode.CANNOT_RUN
         counted = [finding.status for finding in self.findings if finding.status.is_problem]
         at_bar = any(status is Status.CRASH or status.severity >= bar.severity for status in counted)
         return ExitCode.FINDINGS if at_bar else ExitCode.HEALTHY

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from dltool import catalog, tables
+from dltool import catalog, machine, results, tables
 from dltool.checks import CHECKS
 from dltool.machine import Machine
 from dltool.render import FORMATS
@@ -29,8 +29,14 @@ COMMANDS = (
 )
 
 
-def schema(kind: type) -> str:
-    return json.dumps(msgspec.json.schema(kind), indent=2, sort_keys=True) + "\n"
+def schema(kind: type, version: str) -> str:
+    """The JSON Schema of what dltool writes: every field is always there, and `schema` names the version."""
+    made = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
+    for definition in made["$defs"].values():
+        if definition.get("type") == "object" and "properties" in definition:
+            definition["required"] = sorted(definition["properties"])
+    made["$defs"][kind.__name__]["properties"]["schema"] = {"const": version}
+    return json.dumps(made, indent=2, sort_keys=True) + "\n"
 
 
 def command_help(command: str) -> str:
@@ -93,8 +99,8 @@ def readme(text: str) -> str:
 def wanted() -> dict[Path, str]:
     path = ROOT / "README.md"
     return {
-        ROOT / "docs/report.schema.json": schema(Report),
-        ROOT / "docs/machine.schema.json": schema(Machine),
+        ROOT / "docs/report.schema.json": schema(Report, results.SCHEMA),
+        ROOT / "docs/machine.schema.json": schema(Machine, machine.SCHEMA),
         ROOT / "docs/commands.md": commands(),
         path: readme(path.read_text(encoding="utf-8")),
     }

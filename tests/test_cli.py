@@ -110,7 +110,7 @@ def test_recorded_machines_are_shown(dltool, path):
     [
         pytest.param(["gpu-info", "H1000"], "unknown GPU `H1000` hint: Did you mean", id="board"),
         pytest.param(["gpu-info", "RTX 2080 Ultra"], "RTX 2080", id="board suggestion"),
-        pytest.param(["gpu-info", "H100", "--clock", "-5"], "a clock is positive", id="negative clock"),
+        pytest.param(["gpu-info", "H100", "--clock", "-5"], "-5 MHz is no clock of a GPU", id="negative clock"),
         pytest.param(["gpu-info", "--list", "--arch", "Hoper"], "Did you mean `Hopper`", id="architecture"),
         pytest.param(["doctor", "--only", "gpu-lots"], "unknown check `gpu-lots` hint: Did you mean `gpu-lost`", id="check"),
         pytest.param(["doctor", "--skip", "nothing"], "unknown check `nothing`", id="skipped check"),
@@ -125,6 +125,11 @@ def test_recorded_machines_are_shown(dltool, path):
         pytest.param(["bench", "gemm", "--set", "mm=3"], "unknown parameter `mm`", id="parameter"),
         pytest.param(["bench", "gemm", "--set", "m=-3"], "positive whole number", id="negative size"),
         pytest.param(["bench", "gemm", "--budget", "ten"], "`ten` is not a duration", id="budget"),
+        pytest.param(["gpu-info", "H100", "--clock", "nan"], "nan MHz is no clock", id="no number"),
+        pytest.param(["doctor", "--only", ","], "no check is left", id="no check"),
+        pytest.param(["doctor", "--only", "shm-small", "--skip", "shm-small"], "no check is left", id="none left"),
+        pytest.param(["bench", "gemm", "--dtype", ","], "--dtype names nothing", id="no dtype"),
+        pytest.param(["bench", "gemm", "--set", "m=9999999999999999"], "positive whole number", id="huge size"),
         pytest.param(["bench", "memory", "--device", "gpu"], "unknown device `gpu`", id="device"),
         pytest.param(["report", "show", "nothing"], "there is no report `nothing`", id="report"),
         pytest.param(["report", "show", "missing.json"], "cannot read missing.json", id="report file"),
@@ -243,6 +248,17 @@ def test_full_disk(dltool):
     assert "passed" in run.stdout
 
 
+def test_stdout_that_cannot_be_written(dltool):
+    """Closed, or a full disk behind it: said in one line, and the copy is kept."""
+    for redirection in (">&-", "> /dev/full"):
+        command = f"{sys.executable} -m dltool doctor {redirection}"
+        run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=dltool.environment, check=False)
+        assert run.returncode in (1, 3)
+        assert "error: cannot write to stdout" in run.stderr
+        assert "Traceback" not in run.stderr
+    assert dltool("report", "list").stdout.count(" doctor ") == 2
+
+
 def test_reader_of_the_pipe_goes_away(dltool):
     command = f"{sys.executable} -m dltool gpu-info --list | head -1"
     run = subprocess.run(
@@ -351,6 +367,11 @@ class TestBench:
         shown = dltool("report", "show", "last").stdout
         assert "256³" in shown
         assert "FLOP/s" in shown
+
+    def test_nothing_measured_is_no_success(self, dltool):
+        run = dltool("bench", "gemm", "--dtype", "tf32", "--device", "cpu", "--budget", "1s")
+        assert run.returncode == 3
+        assert "not run" in run.stdout
 
     def test_table_fits_80_columns(self, dltool):
         run = dltool("bench", "quick", "--budget", "3s", "--device", "cpu")

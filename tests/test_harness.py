@@ -55,8 +55,8 @@ def test_time_outside_the_samples_is_told():
 
 def test_slow_dtype_is_measured_at_a_smaller_size_and_says_so():
     result = measure(Scripted(size=10_000, step_s=lambda size: size * 1e-3))  # 10 s a step as asked for
-    assert result.params["size"] == 100
-    assert any("smaller size" in warning and "1.0 s" in warning for warning in result.warnings)
+    assert result.params["size"] == 1000
+    assert any("smaller size" in warning and "size=10000" in warning and "10 s" in warning for warning in result.warnings)
 
 
 def test_a_step_that_collapses_with_size_cannot_hang_the_run():

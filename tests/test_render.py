@@ -88,6 +88,29 @@ def test_markup_in_facts_is_text():
     assert "[bold]not bold[/] :smile: [host]" in text(Report(findings=(finding,)))
 
 
+def test_facts_cannot_steer_the_terminal():
+    evil = Finding(id="x", status=Status.WARN, summary="a\x1b[2Jb", remedies=(Remedy(text="c", commands=("echo \x1b[8m",)),))
+    shown = text(Report(findings=(evil,), headline="a\x1b[2Jb\x9b"))
+    assert "\x1b" not in shown
+    assert "\x9b" not in shown
+    assert r"echo \x1b[8m" in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_many_boards_side_by_side_keep_their_labels(width):
+    boards = tuple(Board(name=f"GeForce RTX {number} SUPER", sms=number) for number in range(4000, 4008))
+    shown = text(Report(boards=boards), width=width)
+    assert shown.count("architecture") >= 2
+    assert max(map(len, shown.splitlines())) <= width
+    assert all(board.name in shown for board in boards)
+
+
+def test_a_narrow_page_keeps_what_counts():
+    shown = text(Report(measurements=(MEASURED,)), width=50)
+    assert "bf16" in shown
+    assert "785 TFLOP/s" in shown
+
+
 def test_commands_are_never_wrapped():
     command = "python -m pip install " + " ".join(f"package{number}" for number in range(40))
     remedy = Remedy(text="Do it.", commands=(command,))

@@ -72,6 +72,7 @@ class Workload(Protocol):
         """Why a figure of these parameters may not mean what it seems to, before anything is measured."""
 
 
+_LARGEST = 2**40
 WORKLOADS: Registry[type[Any]] = Registry("workload", package="dltool.bench.workloads", entry_points="dltool.workloads")
 
 
@@ -82,9 +83,9 @@ def dtype_row(name: str) -> tables.Row:
         UsageError: unknown.
     """
     found = {row["name"]: row for row in tables.rows("dtypes")}
-    if name not in found:
+    if name.lower() not in found:
         raise unknown_name("dtype", name, found)
-    return found[name]
+    return found[name.lower()]
 
 
 def cases(kind: type[Any], axes: Mapping[str, Sequence[str]]) -> list[Any]:
@@ -117,8 +118,10 @@ def _value(name: str, text: str, kind: Any) -> object:
         number = int(text)
     except ValueError:
         number = 0
-    if number <= 0:
-        raise UsageError(f"`{name}={text}`: a positive whole number is wanted", remedy=f"For example: --set {name}=4096")
+    if not 0 < number < _LARGEST:
+        raise UsageError(
+            f"`{name}={text}`: a positive whole number is wanted (below 2^40)", remedy=f"For example: --set {name}=4096"
+        )
     return number
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ def import_torch() -> Any:
             raise CannotRun(f"torch cannot be imported: {error}", remedy="dltool doctor tells what is wrong with it.") from None
         raise CannotRun(
             "benchmarks need PyTorch, which is not installed here",
-            remedy='Install it: pip install "dltool[bench]" (dltool doctor names the build for your GPU and driver).',
+            remedy=f"Install it: {sys.executable} -m pip install torch numpy (for a GPU, the build that suits its driver).",
         ) from None
     except (ImportError, OSError) as error:
         raise CannotRun(f"torch cannot be imported: {error}", remedy="dltool doctor tells what is wrong with it.") from None

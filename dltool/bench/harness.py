@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from dltool import units
 from dltool.bench import Prepared, Workload, stats
 from dltool.bench.conditions import Sampler
 from dltool.bench.devices import Device, import_torch, settings
@@ -53,8 +54,8 @@ class Plan:
         return cls(
             case_s=share * 0.98,
             sampling_s=share,
-            warmup_s=min(0.3 * share, 0.3 + 0.03 * share),
-            step_s=min(0.5, share / 8),
+            warmup_s=min(0.3 * share, 0.3 + 0.03 * share, 5.0),
+            step_s=share / 8,
             cap_s=max(2.0, share * 3),
         )
 
@@ -153,7 +154,14 @@ def measure(
         raise Interrupted(_result(name, state, sampler.conditions(), None, None if state.seconds else "interrupted")) from None
     except DltoolError as error:
         not_run = str(error)
-    except (RuntimeError, NotImplementedError, ValueError, MemoryError) as error:  # torch says so when it cannot do a thing
+    except (
+        RuntimeError,
+        NotImplementedError,
+        ValueError,
+        TypeError,
+        MemoryError,
+        OverflowError,
+    ) as error:  # torch says so when it cannot do a thing
         not_run = _first_line(error)
     finally:
         prepared = None  # the arrays go before the memory that they took is given back
@@ -172,7 +180,10 @@ def _fitting_size(state: _Run) -> tuple[Workload, Prepared, float]:
     for size in state.workload.sizes():
         foreseen = _foresee(tried, _cost(size))
         if best is not None and (foreseen > state.plan.step_s or not state.time_left()):
-            state.warnings.append(f"measured at a smaller size than asked for: one step would take about {foreseen:.1f} s")
+            asked = describe("asked for", state.workload)
+            state.warnings.append(
+                f"measured at a smaller size: one step as {asked} would take {units.seconds(foreseen)} or more"
+            )
             break
         best = None  # let go of the smaller arrays before the larger are made
         prepared = size.prepare(state.device)
@@ -185,12 +196,13 @@ def _fitting_size(state: _Run) -> tuple[Workload, Prepared, float]:
 
 
 def _foresee(tried: list[tuple[int, float]], cost: int) -> float:
-    """Seconds of a step of this cost: along the line through the last two sizes, which leaves out what every step costs."""
-    if not tried:
+    """Seconds of a step of this cost: along the line through the last two sizes, which leaves out what every step costs.
+
+    One tiny size alone foretells nothing: on a busy machine it tells how long a thread waits for its turn.
+    """
+    if len(tried) < 2:
         return 0.0
     last_cost, last_s = tried[-1]
-    if len(tried) == 1:
-        return last_s * cost / max(1, last_cost)
     before_cost, before_s = tried[-2]
     slope = max(0.0, last_s - before_s) / max(1, last_cost - before_cost)
     return last_s + slope * (cost - last_cost)

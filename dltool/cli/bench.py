@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,6 +92,8 @@ def _axes(dtypes: list[str] | None, settings: list[str] | None) -> dict[str, lis
         axes.setdefault(key.strip(), []).extend(names([values]))
     if dtypes is not None:
         axes["dtype"] = names(dtypes)
+        if not axes["dtype"]:
+            raise UsageError("--dtype names nothing", remedy="For example: --dtype fp32,bf16")
     return axes
 
 
@@ -107,6 +110,8 @@ def _run(
     from dltool.bench import devices, harness
     from dltool.render.progress import progress
 
+    for terminates in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(terminates, signal.default_int_handler)  # a batch system's end of time loses no more than Ctrl-C
     gc.enable()  # off since the start of the command, see dltool.cli
     budget_s = units.parse_seconds(budget)
     devices.import_torch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import functools
 import inspect
 import os
@@ -45,7 +46,7 @@ class Output:
     @property
     def format_name(self) -> str:
         """The format asked for: by name, by --json, by the file's ending, else text."""
-        ending = self.output.suffix.removeprefix(".") if self.output else ""
+        ending = self.output.suffix.lower().removeprefix(".") if self.output else ""
         return self.format or ("json" if self.json or ending == "json" else "text")
 
     def check(self) -> None:
@@ -103,7 +104,7 @@ def style(output: Output) -> Any:
     """How text may look where it goes."""
     from dltool.render import Style
 
-    terminal = output.output is None and sys.stdout.isatty()
+    terminal = output.output is None and sys.stdout is not None and sys.stdout.isatty()
     width = shutil.get_terminal_size((80, 24)).columns if terminal or "COLUMNS" in os.environ else 80
     wants_color = bool(os.environ.get("FORCE_COLOR")) or (terminal and os.environ.get("TERM") != "dumb")
     color = wants_color and not os.environ.get("NO_COLOR") and output.output is None
@@ -137,9 +138,24 @@ def as_json(rows: list[dict[str, str]]) -> str:
 
 
 def _print(text: str) -> None:
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
-    sys.stdout.flush()
+    """To stdout.
+
+    Raises:
+        BrokenPipeError: its reader went away.
+        DltoolError: it is closed, or what is behind it is full.
+    """
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if sys.stdout is not None:
+            _forget_stdout()
+        raise DltoolError(f"cannot write to stdout: {error.strerror}", remedy="Name a file with -o.") from None
 
 
 def say(text: str, *, quiet: bool = False) -> None:

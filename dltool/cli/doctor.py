@@ -50,6 +50,8 @@ def doctor(
     chosen, left_out = names(only), names(skip)
     for name in (*chosen, *left_out):
         checks.CHECKS.get(name)
+    if (only is not None and not chosen) or not set(chosen or checks.CHECKS.names()) - set(left_out):
+        raise UsageError("no check is left to run", remedy="Name some: --only ID,.. (all of them: dltool doctor --list)")
     if machine is not None:
         if python:
             raise UsageError("--python and --machine exclude one another", remedy="A snapshot holds its own Python.")

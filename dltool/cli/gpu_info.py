@@ -29,22 +29,22 @@ def gpu_info(
 
     Without a name: the GPUs here, or the CPU where there is none. Example: dltool gpu-info "H100 SXM" "RTX 4090"
     """
+    from dltool import peaks
+
     if ((arch or segment) and not list_) or (list_ and (names or clock)):
         raise UsageError(
             "--arch and --segment go with --list, names and --clock without it", remedy="See: dltool gpu-info --help"
         )
-    if clock is not None and clock <= 0:
-        raise UsageError(f"--clock {clock:g}: a clock is positive", remedy="Give it in MHz: --clock 1830")
+    if clock is not None:
+        peaks.check_clock(clock)
     if list_:
         boards = _listed(arch, segment)
         if out.format_name == "text":
             deliver(_listing(boards), out)
             return
-        from dltool import peaks
-
         finish(report("gpu-info", boards=tuple(map(peaks.with_peaks, boards))), out, keep=None)
     elif names:
-        from dltool import catalog, peaks
+        from dltool import catalog
 
         found = tuple(peaks.with_peaks(catalog.find(name), clock_mhz=clock) for name in names)
         finish(report("gpu-info", boards=found), out, keep=None)
@@ -73,6 +73,10 @@ def _here(clock_mhz: float | None) -> tuple[Machine, tuple[Board, ...]]:
             boards.append(_silent(board, f"at {device.bus_id}: {reason} (dltool doctor tells why)"))
     if not boards and here.driver.kernel_module_version is not None:
         boards.append(_silent(catalog.Board(name="NVIDIA GPU"), f"{reason} (dltool doctor tells why)"))
+    if not boards and clock_mhz:
+        raise UsageError(
+            "--clock is for GPUs, and there is none here", remedy="Name a board: dltool gpu-info L40S --clock 2200"
+        )
     return redact.redact(here, probe.redactor(here)), tuple(boards) or (peaks.cpu_board(here.cpu),)
 
 

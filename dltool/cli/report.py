@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dltool.cli.common import Output, as_json, deliver, guarded, style
+from dltool.cli.common import Output, as_json, deliver, guarded, say, style
 
 app = typer.Typer(help="Look at the reports of earlier runs.", no_args_is_help=True)
 
@@ -25,7 +25,7 @@ def list_(out: Output) -> None:
         rows = [{"id": e.id, "created": e.created, "command": e.command, "path": str(e.path)} for e in entries]
         deliver(as_json(rows), out)
         return
-    lines = [f"{entry.created}  {entry.command:<14}  {entry.id}" for entry in entries]
+    lines = [f"{entry.created}Z  {entry.command:<14}  {entry.id}" for entry in entries]
     deliver("\n".join(lines or [f"No report is stored yet in {store.directory()}. Make one: dltool doctor"]) + "\n", out)
 
 
@@ -42,5 +42,6 @@ def show(
     from dltool import store
     from dltool.render import FORMATS
 
-    renderer = FORMATS.get(out.format_name)
-    deliver(renderer(store.load(name), style(out)), out)
+    found = store.load(name)
+    say(f"{' '.join(found.command)} of {found.created} by dltool {found.dltool}", quiet=out.quiet)
+    deliver(FORMATS.get(out.format_name)(found, style(out)), out)

@@ -266,11 +266,11 @@ def _disks(gaps: dict[str, str]) -> tuple[Disk, ...]:
     disks = []
     for purpose, path in places.items():
         try:
-            usage = shutil.disk_usage(path)
-        except OSError as error:
+            usage, where = shutil.disk_usage(path), str(path.absolute())
+        except OSError as error:  # a working directory can be gone
             gaps[f"disks.{purpose}"] = str(error)
         else:
-            disks.append(Disk(purpose=purpose, path=str(path.absolute()), total_bytes=usage.total, free_bytes=usage.free))
+            disks.append(Disk(purpose=purpose, path=where, total_bytes=usage.total, free_bytes=usage.free))
     return tuple(disks)
 
 

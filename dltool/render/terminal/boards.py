@@ -13,13 +13,15 @@ from dltool.results import Report
 from dltool.units import gib, significant
 
 _WIDE = 100
+_LABELS = 26
 
 
 def show(report: Report, page: Page) -> None:
     """One board in full; the GPUs of a machine one after the other; several named boards side by side."""
     boards = report.boards
     if len(boards) > 1 and all(board.index is None for board in boards):
-        _side_by_side(boards, page)
+        for block in _that_fit(boards, page.width):
+            _side_by_side(block, page)
         return
     for number, board in enumerate(boards):
         if number:
@@ -174,6 +176,20 @@ def _how(peak: Peak) -> str:
 
 def _mark(peak: Peak) -> str:
     return "" if peak.basis == "derived" else f" [{peak.basis}]"
+
+
+def _that_fit(boards: tuple[Board, ...], width: int) -> Iterator[tuple[Board, ...]]:
+    """The boards in blocks no wider than the page, each with the labels before it."""
+    block: list[Board] = []
+    used = _LABELS
+    for board in boards:
+        column = max(len(board.name), 12) + 2
+        if block and used + column > width:
+            yield tuple(block)
+            block, used = [], _LABELS
+        block.append(board)
+        used += column
+    yield tuple(block)
 
 
 def _side_by_side(boards: tuple[Board, ...], page: Page) -> None:

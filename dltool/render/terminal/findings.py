@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from rich.text import Text
 
 from dltool.machine import Machine
-from dltool.render.terminal.page import Page
+from dltool.render.terminal.page import Page, visible
 from dltool.results import Finding, Remedy, Report, Risk, Scope, Status, root_problems
 
 _STYLES = {
@@ -38,7 +38,7 @@ _EVIDENCE = 4
 def show(report: Report, page: Page) -> None:
     """Problems that nothing explains first, each with what it explains; then notes; then the count."""
     findings = report.findings
-    page.line(Text(report.headline, style=_headline_style(findings)))
+    page.line(Text(visible(report.headline), style=_headline_style(findings)))
     if report.machine is not None:
         page.line(_looked_at(report.machine), style="dim")
     page.line()
@@ -77,7 +77,8 @@ def _headline_style(findings: Iterable[Finding]) -> str:
 
 
 def _head(finding: Finding, page: Page) -> None:
-    page.labelled(f"{finding.status.value.upper():<7}", finding.summary, indent=0, label_style=_STYLES[finding.status])
+    name = "" if finding.status.is_problem else f" [{finding.id}]"  # that of a problem has a line of its own
+    page.labelled(f"{finding.status.value.upper():<7}", finding.summary + name, indent=0, label_style=_STYLES[finding.status])
 
 
 def _problem(finding: Finding, explained: list[Finding], page: Page) -> None:

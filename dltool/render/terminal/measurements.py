@@ -8,6 +8,9 @@ from dltool.render.terminal.page import Page
 from dltool.results import Conditions, Measurement, Report
 from dltool.units import percent, rate, seconds
 
+_NEEDS = (76, 68, 60)
+"""Columns of text below which the last, the last two, the last three columns of the table are left out."""
+
 
 def show(report: Report, page: Page) -> None:
     """A table per workload and device, and under it everything that qualifies a figure."""
@@ -17,11 +20,9 @@ def show(report: Report, page: Page) -> None:
     for workload, group in groupby(report.measurements, key=lambda measurement: measurement.workload):
         cases = list(group)
         page.line()
-        page.table(
-            [workload, "size", "rate", "of peak", "95 % of median", "step", "samples"],
-            [_row(case) for case in cases],
-            right=(2, 3, 4, 5, 6),
-        )
+        titles = [workload, "size", "rate", "of peak", "95 % of median", "step", "samples"]
+        kept = len(titles) - sum(page.width < least for least in _NEEDS)
+        page.table(titles[:kept], [_row(case)[:kept] for case in cases], right=range(2, kept))
     _remarks(report.measurements, page)
     _seen(report.measurements, page)
     if report.interrupted:
@@ -72,7 +73,12 @@ def _settings(case: Measurement) -> str:
 
 
 def _remarks(cases: tuple[Measurement, ...], page: Page) -> None:
-    remarks = [(name(case), "; ".join(found)) for case in cases if (found := _remarks_of(case))]
+    names = [name(case) for case in cases]
+    remarks = [
+        (name(case) if names.count(name(case)) == 1 else f"{name(case)} {_size(case)}", "; ".join(found))
+        for case in cases
+        if (found := _remarks_of(case))
+    ]
     if remarks:
         page.line()
     for case_name, remark in remarks:

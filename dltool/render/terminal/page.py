@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -13,7 +14,13 @@ from rich.text import Text
 from dltool.render import Style
 
 Cell = str | Text
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _GAP = "  "
+
+
+def visible(text: str) -> str:
+    """A text without the power to steer a terminal: facts come from files that strangers wrote."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 class Page:
@@ -35,7 +42,7 @@ class Page:
 
     def line(self, text: Cell = "", *, style: str = "", indent: int = 0) -> None:
         """A paragraph, wrapped at the width and indented as a whole."""
-        body = text if isinstance(text, Text) else Text(text, style=style)
+        body = text if isinstance(text, Text) else Text(visible(text), style=style)
         self._console.print(Padding(body, (0, 0, 0, indent)) if indent else body)
 
     def labelled(self, label: str, text: str, *, indent: int, style: str = "", label_style: str = "dim") -> None:
@@ -43,12 +50,12 @@ class Page:
         table = Table.grid(padding=(0, 1))
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
-        table.add_row(Text(label, style=label_style), Text(text, style=style))
+        table.add_row(Text(label, style=label_style), Text(visible(text), style=style))
         self._console.print(Padding(table, (0, 0, 0, indent)))
 
     def command(self, text: str, *, indent: int) -> None:
         """A command to be copied: never wrapped."""
-        self._console.print(Text(" " * indent + text, style="bold"), soft_wrap=True)
+        self._console.print(Text(" " * indent + visible(text), style="bold"), soft_wrap=True)
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Iterable[int] = (), indent: int = 0) -> None:
         """Columns without frames. `right` are the numbers of those that hold figures."""
@@ -57,9 +64,16 @@ class Page:
         table = Table(box=None, padding=0, pad_edge=False, header_style="dim")
         for number, title in enumerate(head):
             figure = number in figures
-            table.add_column(_GAP * (number > 0) + title, justify="right" if figure else "left", no_wrap=figure)
+            table.add_column(
+                _GAP * (number > 0) + visible(title), justify="right" if figure else "left", no_wrap=figure or not number
+            )
         for row in rows:
-            table.add_row(*(Text(_GAP * (number > 0)).append(cell) for number, cell in enumerate(row)))
+            table.add_row(
+                *(
+                    Text(_GAP * (number > 0)).append(visible(cell) if isinstance(cell, str) else cell)
+                    for number, cell in enumerate(row)
+                )
+            )
         self._console.print(Padding(table, (0, 0, 0, indent)) if indent else table)
 
     def text(self) -> str:
