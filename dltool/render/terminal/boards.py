@@ -211,7 +211,7 @@ def _side_by_side(boards: tuple[Board, ...], page: Page) -> None:
     page.table(["", *(board.name for board in boards)], rows, right=range(1, len(boards) + 1))
     clocks = {peak.clock_mhz for board in boards for peak in board.peaks.values() if peak.clock_mhz}
     clock = f"{clocks.pop():g} MHz" if len(clocks) == 1 else "boost clock"
-    page.line(f"Dense peaks at {clock}; -: the hardware has no such unit; ?: not known.", style="dim")
+    page.line(f"Dense peaks at {clock}; -: the hardware has no such unit; 1?: one source only; ?: not known.", style="dim")
 
 
 def _unit(key: str, boards: tuple[Board, ...]) -> str:
