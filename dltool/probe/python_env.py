@@ -32,7 +32,6 @@ _LIBRARY = re.compile(
 _COMPILED_FOR = re.compile(r"_C\.(?:cpython-|cp)(\d)(\d+)(t?)-.+")
 """`_C.cpython-311-x86_64-linux-gnu.so`, `_C.cp311-win_amd64.pyd`; `313t` is the build without the global lock."""
 
-# The empty entry is the working directory, whose json.py is not ours to import.
 _WHEEL_OF = {
     "libcudart": "cuda-runtime",
     "libnvrtc": "cuda-nvrtc",
@@ -45,6 +44,7 @@ _WHEEL_OF = {
     "libcurand": "curand",
 }
 """The wheel that brings a library, by its name."""
+# The empty entry is the working directory, whose json.py is not ours to import.
 _ASK_PATH = (
     "import sys; path = sys.path; sys.path = [*filter(None, path)]; import json, platform, sysconfig; "
     "print(json.dumps([sys.executable, platform.python_version(), platform.python_implementation(), sys.prefix, "
@@ -144,7 +144,8 @@ def _ask(executable: str, timeout_s: float) -> _Interpreter | str:
     try:
         return _Interpreter(*json.loads(answer.output))
     except (ValueError, TypeError):
-        return (answer.errors.strip().splitlines() or ["it does not answer like Python"])[-1]
+        reason = (answer.errors.strip().splitlines() or [""])[-1]
+        return reason if reason and "import json" not in reason else "it does not answer like Python"
 
 
 def _kind(interpreter: _Interpreter) -> str:
