@@ -139,11 +139,6 @@ def torch_release(torch: str) -> tables.Row | None:
     return next((row for row in tables.rows("compat/torch_releases") if row["torch"] == base), None)
 
 
-def newest_release() -> str:
-    """The newest torch in the table: what is above it cannot be judged."""
-    return tables.rows("compat/torch_releases")[-1]["torch"]
-
-
 def torch_build(torch: str, cuda: str | None) -> str:
     """The name of a build, "cu128" or "cpu": its local label, else what its CUDA version says."""
     label = torch.partition("+")[2]

@@ -6,6 +6,7 @@ pathlib raises when a directory on the way is closed: one unreadable entry of a 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 
@@ -27,3 +28,26 @@ def exists(path: Path | str) -> bool:
 def glob(directory: Path, pattern: str) -> list[Path]:
     """What matches in a directory, sorted; nothing where it may not be entered."""
     return sorted(directory.glob(pattern)) if is_dir(directory) else []
+
+
+_CUDA_LIBRARIES = [
+    "cudart",
+    "cudnn",
+    "cublas",
+    "cublasLt",
+    "nvJitLink",
+    "cusparse",
+    "cusolver",
+    "cufft",
+    "curand",
+    "nccl",
+    "nvrtc",
+    "cusparseLt",
+]
+
+
+def cuda_library(*more: str) -> re.Pattern[str]:
+    """What finds the file of a CUDA library by its soname (group 1): those that PyTorch loads, and `more`."""
+    names = "|".join((*_CUDA_LIBRARIES, *more))
+    cuda_11 = r"libcudart\.so\.11\.0|libnvrtc\.so\.11\.2"  # whose sonames have two numbers
+    return re.compile(rf"(lib(?:{names})\.so\.\d+|{cuda_11})$")

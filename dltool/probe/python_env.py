@@ -25,10 +25,7 @@ _RELEVANT = re.compile(
     r"(torch.*|pytorch.*|triton.*|nvidia-.*|numpy|cuda-.*|cudatoolkit|cudnn|nccl|libtorch|tensorflow.*|tensorrt.*|jax.*|"
     r"onnxruntime.*|cupy.*|flash-attn.*|xformers|bitsandbytes|deepspeed|vllm|transformer-engine.*|apex|mkl|libblas|openblas)"
 )
-_LIBRARY = re.compile(
-    r"(lib(?:cudart|cudnn|cublas|cublasLt|nvJitLink|cusparse|cusolver|cufft|curand|nccl|nvrtc|cusparseLt)\.so\.\d+"
-    r"|libcudart\.so\.11\.0|libnvrtc\.so\.11\.2)$"  # the sonames of CUDA 11
-)
+_LIBRARY = files.cuda_library()
 _COMPILED_FOR = re.compile(r"_C\.(?:cpython-|cp)(\d)(\d+)(t?)-.+")
 """`_C.cpython-311-x86_64-linux-gnu.so`, `_C.cp311-win_amd64.pyd`; `313t` is the build without the global lock."""
 

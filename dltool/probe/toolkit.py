@@ -11,10 +11,7 @@ from pathlib import Path
 from dltool.machine import Library, Toolkit
 from dltool.probe import files
 
-_SHADOWING = re.compile(
-    r"(lib(?:cuda|cudart|cudnn|cublas|cublasLt|nvJitLink|cusparse|cusolver|cufft|curand|nccl|nvrtc|nvidia-ml|cusparseLt)\.so\.\d+"
-    r"|libcudart\.so\.11\.0|libnvrtc\.so\.11\.2)$"
-)
+_SHADOWING = files.cuda_library("cuda", "nvidia-ml")
 
 
 def toolkits(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> tuple[Toolkit, ...]:
