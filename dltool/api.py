@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dltool import catalog, peaks
+from dltool import catalog, peaks, sheets
 from dltool.machine import Machine
 from dltool.results import Finding, Measurement
 
@@ -32,11 +32,11 @@ def gpu(name: str, *, clock_mhz: float | None = None) -> catalog.Board:
     """A board of the catalogue with its derived peaks, at boost clock or at `clock_mhz`.
 
     Raises:
-        UsageError: unknown; the nearest names are suggested.
+        UsageError: unknown (the nearest names are suggested), several boards (they are named), or never sold.
     """
     if clock_mhz is not None:
         peaks.check_clock(clock_mhz)
-    return peaks.with_peaks(catalog.find(name), clock_mhz=clock_mhz)
+    return sheets.one(name, clock_mhz=clock_mhz)
 
 
 def bench(

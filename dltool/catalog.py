@@ -1,28 +1,24 @@
-"""GPU boards and architectures by name: rows of `catalog/gpus/` and `catalog/architectures.csv`.
+"""GPU boards and architectures: rows of `catalog/gpus/` and `catalog/architectures.csv`, by their exact names.
 
-A name is looked up exactly (case, punctuation and "NVIDIA" aside), then as a known alias, then without its brand word. It is
-never searched for inside another: "L4" must not find the L40S.
+`dltool.names` finds the board behind whatever people and drivers write.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
 from msgspec import Struct
 
 from dltool import tables
-from dltool.errors import UsageError, unknown_name
+from dltool.errors import UsageError
 
 PEAK_KEYS = (
     "fp64", "fp64_tensor", "fp32", "fp16", "bf16", "tf32_tensor", "fp16_tensor", "fp16_tensor_acc32", "bf16_tensor",
     "fp8_tensor", "fp8_tensor_acc32", "fp6_tensor", "fp4_tensor", "int8", "int8_tensor", "int4_tensor", "int1_tensor",
 )  # fmt: skip
 """Kinds of arithmetic, in the order of display. `_tensor` runs on tensor cores, `_acc32` accumulates in fp32."""
-
-_BRANDS = {"geforce", "tesla", "quadro"}
 
 
 class Peak(Struct, frozen=True, kw_only=True):
@@ -38,7 +34,33 @@ class Peak(Struct, frozen=True, kw_only=True):
     """"derived", "published" (the product is cut below what its parts could do) or "unverified"."""
     formula: str = ""
     published: float | None = None
+    """As the maker prints it, in the same unit."""
+    difference: str = ""
+    """Why the published figure is more than 2 % away, where it is."""
     source: str = ""
+
+
+class Support(Struct, frozen=True, kw_only=True):
+    """Which software still supports a GPU; None for the last of a kind: all up to now."""
+
+    cuda_first: str | None = None
+    cuda_last: str | None = None
+    """Last CUDA toolkit that compiles for it."""
+    driver_last: str | None = None
+    """Last driver branch; None too where the driver comes with the system (Jetson)."""
+    torch_last: str | None = None
+    """Newest published PyTorch with machine code for it, on Linux x86-64 (on Jetson and Grace: aarch64)."""
+    torch_build: str | None = None
+    """The build of that release, "cu126"."""
+    torch_newest: bool = False
+    """Whether that is the newest release that there is."""
+
+
+class Member(Struct, frozen=True, kw_only=True):
+    """What a system is built from: so many boards of one name."""
+
+    board: str
+    count: int
 
 
 class Board(Struct, frozen=True, kw_only=True):
@@ -60,7 +82,9 @@ class Board(Struct, frozen=True, kw_only=True):
     memory_type: str | None = None
     memory_bus_bits: int | None = None
     memory_gb_per_s: float | None = None
+    l2_mib: float | None = None
     tdp_w: float | None = None
+    form_factor: str | None = None
     pcie: str | None = None
     nvlink_gb_per_s: float | None = None
     launch: str | None = None
@@ -80,6 +104,19 @@ class Board(Struct, frozen=True, kw_only=True):
     peaks: Mapping[str, Peak] = {}
     peaks_now: Mapping[str, Peak] = {}
     """The same at the clock that the GPU reports now."""
+    pci_device_ids: tuple[str, ...] = ()
+    """Lower-case hex, of vendor 10de."""
+    support: Support | None = None
+    asked: str | None = None
+    """What was typed, where it is not the board's own name."""
+    shipped: bool = True
+    """False: nothing of this name was ever sold; the note says what was meant."""
+    members: tuple[Member, ...] = ()
+    """Where it is a system: what it is built from. Its peaks and memory are those of all members together."""
+    facts: Mapping[str, str] = {}
+    """Of a system: processors, links, network, power, as they are to be read."""
+    differences: tuple[str, ...] = ()
+    """Where the board in this machine is not as its row says: power limit, SMs, memory."""
 
 
 class Architecture(Struct, frozen=True, kw_only=True):
@@ -97,7 +134,60 @@ class Architecture(Struct, frozen=True, kw_only=True):
     cuda_last: str
     driver_last: str
     unverified: frozenset[str]
+    """Names of columns that lack a second source."""
     source: str
+    year: str = ""
+    tensor_core_generation: str = ""
+    tensor_cores_per_sm: str = ""
+    rt_core_generation: str = ""
+    rt_cores_per_sm: str = ""
+    shared_kib_per_sm: str = ""
+    max_threads_per_sm: str = ""
+    trait: str = ""
+    """What it brought, in one line."""
+    note: str = ""
+
+
+class NumberFormat(Struct, frozen=True, kw_only=True):
+    """How a number is stored: bits, range, and what it is used for."""
+
+    name: str
+    bits: int
+    exponent_bits: int | None
+    mantissa_bits: int | None
+    """Stored; the leading one is not counted."""
+    largest: float | None
+    smallest_normal: float | None
+    epsilon: float | None
+    block: str
+    """Elements that share a scale, and its format; empty: each number stands alone."""
+    peak_keys: tuple[str, ...]
+    first_tensor_cc: str
+    """First compute capability whose tensor cores take it; empty: none does."""
+    use: str
+    source: str
+
+
+@cache
+def number_formats() -> tuple[NumberFormat, ...]:
+    """The formats of deep learning, widest first."""
+    return tuple(
+        NumberFormat(
+            name=row["name"],
+            bits=int(row["bits"]),
+            exponent_bits=tables.integer(row["exponent_bits"]),
+            mantissa_bits=tables.integer(row["mantissa_bits"]),
+            largest=tables.number(row["largest"]),
+            smallest_normal=tables.number(row["smallest_normal"]),
+            epsilon=tables.number(row["epsilon"]),
+            block=row["block"],
+            peak_keys=tuple(row["peak_key"].split()),
+            first_tensor_cc=row["first_tensor_cc"],
+            use=row["use"],
+            source=row["source"],
+        )
+        for row in tables.rows("formats")
+    )
 
 
 @cache
@@ -107,19 +197,39 @@ def architectures() -> tuple[Architecture, ...]:
 
 
 @cache
-def _rows() -> Mapping[str, tables.Row]:
-    return {row["name"]: row for row in tables.folder("gpus")}
+def _places() -> Mapping[str, str]:
+    """Which table holds each board, by the board's name."""
+    return {name: table.name for table in tables.in_folder("gpus") for name in table.first_cells()}
+
+
+@cache
+def _rows_of(table: str) -> Mapping[str, tables.Row]:
+    return {row["name"]: row for row in tables.rows(table)}
+
+
+def board_names() -> Collection[str]:
+    """The names of all boards; none of their rows is taken apart for it."""
+    return _places().keys()
 
 
 def boards() -> Mapping[str, Board]:
-    """All boards by name, without peaks."""
-    return {name: board(name) for name in _rows()}
+    """All boards by name, without peaks; a malformed row is left out (see `tables.problems`)."""
+    return {row["name"]: board(row["name"]) for row in tables.folder("gpus")}
 
 
 @cache
 def board(name: str) -> Board:
-    """The board of exactly this name, without peaks."""
-    return _board(_rows()[name])
+    """The board of exactly this name, without peaks.
+
+    Raises:
+        KeyError: there is none of this name.
+        UsageError: its row is malformed.
+    """
+    table = _places()[name]
+    row = _rows_of(table).get(name)
+    if row is None:
+        raise UsageError(f"the row of {name} is malformed: {'; '.join(tables.problems())}", remedy=f"Mend catalog/{table}.csv.")
+    return _board(row)
 
 
 def architecture_of(compute_capability: str, chip: str | None = None) -> Architecture | None:
@@ -131,89 +241,6 @@ def architecture_of(compute_capability: str, chip: str | None = None) -> Archite
     if chip is not None and len(rows) > 1:
         rows = [row for row in rows if chip in row.chips] or rows
     return rows[0] if len(rows) == 1 else None
-
-
-def find(name: str) -> Board:
-    """The board that people call `name`.
-
-    Raises:
-        UsageError: unknown (the nearest names are suggested), or a name under which nothing ever shipped.
-    """
-    if name in _rows():
-        return board(name)
-    row = _as_spoken().get(name.casefold()) or _loosely(name)
-    if row is None:
-        raise unknown_name("GPU", name, _rows(), listing="dltool gpu-info --list")
-    if row["kind"] == "never":
-        meant = f"Ask for `{row['board']}`." if row["board"] else "See: dltool gpu-info --list"
-        raise UsageError(f"no GPU called `{name}` ever shipped: {row['note']}", remedy=meant)
-    return board(row["board"])
-
-
-def identify(*, name: str | None, device_id: str | None, memory_bytes: int | None) -> Board | None:
-    """The board behind what a driver reports: its name first, then its PCI device id; memory decides between variants.
-
-    Some laptop GPUs report the name of the desktop card: no board of that name has the id, but one has that no driver names.
-
-    Args:
-        name: as NVML gives it, "NVIDIA H100 80GB HBM3".
-        device_id: "10de:2330".
-        memory_bytes: total device memory as NVML gives it (somewhat below the marketed size).
-    """
-    wanted = _normal(name or "")
-    reported = [row for row in tables.rows("names") if row["kind"] == "nvml"]
-    named = [row["board"] for row in reported if _normal(row["name"]) == wanted]
-    named += [own for own in _rows() if _normal(own) == wanted]
-    by_id = _by_device_id(device_id)
-    unnamed = set(by_id) - {row["board"] for row in reported}
-    both = [found for found in dict.fromkeys(named) if found in by_id]
-    candidates = [board(found) for found in both or (named and sorted(unnamed)) or dict.fromkeys(named) or by_id]
-    if len(candidates) > 1 and memory_bytes is not None:
-        away = {own.name: abs((own.memory_gb or 0) * 1e9 - memory_bytes) for own in candidates}
-        candidates = [own for own in candidates if away[own.name] == min(away.values())]
-    return candidates[0] if len(candidates) == 1 else None
-
-
-def _by_device_id(device_id: str | None) -> list[str]:
-    vendor, _, device = (device_id or "").partition(":")
-    if vendor != "10de":
-        return []
-    return [name for name, row in _rows().items() if device in row["pci_device_ids"].split()]
-
-
-@cache
-def _as_spoken() -> Mapping[str, tables.Row]:
-    """What people write, letter by letter: quick, and enough for most."""
-    return {row["name"].casefold(): row for row in tables.rows("names") if row["kind"] != "nvml"}
-
-
-def _loosely(name: str) -> tables.Row | None:
-    wanted = _normal(name)
-    return _index().get(wanted) or _index().get(_without_brand(wanted))
-
-
-@cache
-def _index() -> Mapping[str, tables.Row]:
-    """Every normalised name to its row in names.csv; a board's own name is one too and wins."""
-    index: dict[str, tables.Row] = {}
-    own = [{"board": name, "kind": "board", "note": "", "name": name} for name in _rows()]
-    spoken_first = sorted(tables.rows("names"), key=lambda row: row["kind"] == "nvml")
-    for row in [*own, *spoken_first]:
-        index.setdefault(_normal(row["name"]), row)
-    short = [(_without_brand(_normal(name)), row) for name, row in list(index.items())]
-    for name, row in short:
-        index.setdefault(name, row)
-    return index
-
-
-def _normal(name: str) -> str:
-    words = re.findall(r"[a-z]+|\d+", name.casefold())  # "rtx4090" as "RTX 4090"
-    return " ".join(words[1:] if words[:1] == ["nvidia"] else words)
-
-
-def _without_brand(normal: str) -> str:
-    words = [word for word in normal.split() if word not in _BRANDS]
-    return " ".join(words)
 
 
 def _architecture(row: tables.Row) -> Architecture:
@@ -230,6 +257,7 @@ def _architecture(row: tables.Row) -> Architecture:
         driver_last=row["driver_last"],
         unverified=frozenset(row["unverified"].split()),
         source=row["source"],
+        **{name: row[name] for name in _TRAITS},
     )
 
 
@@ -238,14 +266,24 @@ def _board(row: tables.Row) -> Board:
     facts: dict[str, Any] = {key: row[key] or None for key in _TEXTS}
     facts |= {key: tables.integer(row[key]) for key in _WHOLE}
     facts |= {key: tables.number(row[key]) for key in _NUMBERS}
-    return Board(name=row["name"], architecture=architecture.name if architecture else None, **facts)
+    return Board(
+        name=row["name"],
+        architecture=architecture.name if architecture else None,
+        pci_device_ids=tuple(row["pci_device_ids"].split()),
+        **facts,
+    )
 
 
+_TRAITS = (
+    "year", "tensor_core_generation", "tensor_cores_per_sm", "rt_core_generation", "rt_cores_per_sm", "shared_kib_per_sm",
+    "max_threads_per_sm", "trait", "note",
+)  # fmt: skip
 _TEXTS = (
     "chip", "compute_capability", "segment", "rate_class", "memory_type", "pcie", "launch", "confidence", "note", "source",
+    "form_factor",
 )  # fmt: skip
 _WHOLE = ("sms", "cuda_cores", "tensor_cores", "rt_cores", "memory_bus_bits")
 _NUMBERS = (
-    "base_mhz", "boost_mhz", "shader_mhz", "tensor_boost_mhz", "fp64_per_clock_sm", "memory_gb", "memory_gb_per_s",
+    "base_mhz", "boost_mhz", "shader_mhz", "tensor_boost_mhz", "fp64_per_clock_sm", "memory_gb", "memory_gb_per_s", "l2_mib",
     "tdp_w", "nvlink_gb_per_s",
 )  # fmt: skip

@@ -13,6 +13,7 @@ from functools import cache
 from packaging.version import InvalidVersion, Version
 
 from dltool import tables
+from dltool.catalog import Architecture, Support
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +191,27 @@ def newest_torch(
                 pins = tuple(f"{name}=={row[name]}" for name in companions if row.get(name))
                 return TorchChoice(torch=row["torch"], build=build, companions=pins, index=wheel_index(build))
     return None
+
+
+def support(architecture: Architecture, *, aarch64: bool = False) -> Support:
+    """Which CUDA toolkits, driver branches and PyTorch releases support a GPU of this architecture, and the last that did.
+
+    Args:
+        aarch64: the GPU sits beside an Arm processor (Jetson, Grace).
+    """
+    capability = architecture.compute_capability
+    choice = newest_torch(
+        python=None, driver=None, compute_capabilities=(capability,), processor="aarch64" if aarch64 else "x86_64"
+    )
+    released = [row["torch"] for row in tables.rows("compat/torch_releases") if row["status"] == "released"]
+    return Support(
+        cuda_first=architecture.cuda_first or None,
+        cuda_last=architecture.cuda_last or None,
+        driver_last=architecture.driver_last or None,
+        torch_last=choice.torch if choice else None,
+        torch_build=choice.build if choice else None,
+        torch_newest=choice is not None and choice.torch == released[-1],
+    )
 
 
 def wheel_index(build: str) -> str:

@@ -17,7 +17,7 @@ from dltool.catalog import PEAK_KEYS, Architecture, Board, Peak, architecture_of
 from dltool.errors import UsageError
 
 if TYPE_CHECKING:
-    from dltool.machine import Cpu, Gpu
+    from dltool.machine import Cpu
 
 _NO_SPARSITY = {"fp64_tensor", "int1_tensor"}
 
@@ -50,40 +50,12 @@ def gpu_peaks(board: Board, *, clock_mhz: float | None = None) -> dict[str, Peak
     published = _published(board.name)
     peaks = {}
     for key in PEAK_KEYS:
-        quoted = _quoted_clock(board, key)
-        if key in architecture.ops:
+        quoted = quoted_clock(board, key)
+        fused_off = board.tensor_cores == 0 and _on_tensor_cores(key)
+        if key in architecture.ops and not fused_off:
             peak = _derive(board, architecture, key, clock_mhz or quoted)
             peaks[key] = _with_published(peak, published.get(key), at_quoted=clock_mhz is None, quoted_mhz=quoted)
     return peaks
-
-
-def live_board(gpu: Gpu, known: Board | None, *, clock_mhz: float | None = None) -> Board | None:
-    """The board of a GPU in this machine, with peaks at its boost clock and at the clock that it reports now.
-
-    What the catalogue lacks of it is taken from the driver and the peaks are marked unverified, because the driver does not
-    tell whether the product's tensor rates are halved.
-    """
-    complete = known is not None and known.sms is not None and _quoted_clock(known, "fp32") is not None
-    board = known if complete else _from_driver(gpu, known)
-    if board is None:
-        return known
-    now = gpu_peaks(board, clock_mhz=gpu.sm_mhz) if gpu.sm_mhz else {}
-    board = replace(with_peaks(board, clock_mhz=clock_mhz), index=gpu.index, peaks_now=now)
-    return board if complete else _unverified(board)
-
-
-def _unverified(board: Board) -> Board:
-    """The board with a mark on every peak."""
-    marked = (
-        {key: replace(peak, basis="unverified") for key, peak in peaks.items()} for peaks in (board.peaks, board.peaks_now)
-    )
-    return replace(board, peaks=next(marked), peaks_now=next(marked))
-
-
-def part_of(board: Board, sms: int) -> Board:
-    """A slice of a GPU (MIG), which has `sms` of its multiprocessors and an unknown share of its memory bandwidth."""
-    part = replace(board, sms=sms, memory_gb_per_s=None, note="a part of the GPU: memory bandwidth not known")
-    return _unverified(with_peaks(part))
 
 
 def cpu_board(cpu: Cpu) -> Board:
@@ -109,6 +81,25 @@ def cpu_board(cpu: Cpu) -> Board:
     return Board(name=cpu.model or "CPU", architecture=name, segment="cpu", sms=cpu.cores, boost_mhz=cpu.mhz_max, peaks=peaks)
 
 
+def per(board: Board, key: str, what: str) -> float | None:
+    """A dense peak for what it costs.
+
+    Args:
+        board: with peaks.
+        key: one of `PEAK_KEYS`.
+        what: "watt": giga-operations per second for each watt of board power; "gb/s": operations for each byte that memory
+            can deliver meanwhile, which is where the roofline bends.
+
+    Returns:
+        None where the peak, the power or the bandwidth is not known.
+    """
+    peak = board.peaks.get(key)
+    cost = board.tdp_w if what == "watt" else board.memory_gb_per_s
+    if peak is None or peak.dense is None or not cost:
+        return None
+    return peak.dense * 1000 / cost
+
+
 def _derive(board: Board, architecture: Architecture, key: str, clock: float | None) -> Peak:
     unit = _unit(key)
     unverified = key in architecture.unverified or board.confidence == "C"
@@ -116,9 +107,13 @@ def _derive(board: Board, architecture: Architecture, key: str, clock: float | N
     if clock is None or board.sms is None:
         return Peak(dense=None, unit=unit, basis="unverified", formula="clock unknown", source=architecture.source)
     ops, rate = _ops_per_clock(board, architecture, key)
+    if ops is None:
+        return Peak(
+            dense=None, unit=unit, basis="unverified", formula=f"cut by an unknown factor{rate}", source=architecture.source
+        )
     dense = board.sms * ops * clock / 1e6
     sparsity = None
-    if key.endswith(("_tensor", "_acc32")):
+    if _on_tensor_cores(key):
         sparsity = (architecture.fp4_sparsity if key == "fp4_tensor" else None) or architecture.sparsity
     return Peak(
         dense=dense,
@@ -131,17 +126,26 @@ def _derive(board: Board, architecture: Architecture, key: str, clock: float | N
     )
 
 
-def _ops_per_clock(board: Board, architecture: Architecture, key: str) -> tuple[float, str]:
-    """Operations per clock per SM of this product, and a word where they are below the architecture's."""
+def _on_tensor_cores(key: str) -> bool:
+    return key.endswith(("_tensor", "_acc32"))
+
+
+def _ops_per_clock(board: Board, architecture: Architecture, key: str) -> tuple[float | None, str]:
+    """Operations per clock per SM of this product, and a word where they are below the architecture's; None: not known."""
     if key == "fp64" and board.fp64_per_clock_sm is not None:
         return board.fp64_per_clock_sm, " (cut on this board)"
     factor = _rate_factors().get((board.rate_class or "full", key), 1.0)
+    if factor is None:
+        return None, f", rate class {board.rate_class}"
     ops = architecture.ops[key] * factor
     return ops, f" ({architecture.ops[key]:g} x {factor:g}, rate class {board.rate_class})" if factor != 1 else ""
 
 
-def _quoted_clock(board: Board, key: str) -> float | None:
-    """Tensor peaks have a clock of their own on Hopper and data-centre Blackwell; FP64 tensor peaks follow the vector units."""
+def quoted_clock(board: Board, key: str) -> float | None:
+    """The clock at which a peak is published, MHz.
+
+    Tensor peaks have one of their own on Hopper and data-centre Blackwell; FP64 tensor peaks follow the vector units.
+    """
     if "_tensor" in key and key != "fp64_tensor" and board.tensor_boost_mhz:
         return board.tensor_boost_mhz
     return board.shader_mhz or board.boost_mhz or board.base_mhz
@@ -156,7 +160,7 @@ def _with_published(peak: Peak, row: tables.Row | None, *, at_quoted: bool, quot
         return peak
     dense = tables.number(row["dense"])
     if row["rule"] != "cap" or dense is None:
-        return replace(peak, published=dense) if at_quoted else peak
+        return replace(peak, published=dense, difference=row["difference"]) if at_quoted else peak
     share = 1.0 if at_quoted or not quoted_mhz or not peak.clock_mhz else min(1.0, peak.clock_mhz / quoted_mhz)
     sparse = tables.number(row["sparse"])
     scaled = "" if share == 1.0 else f" x {share:.3g} for the clock"
@@ -178,35 +182,13 @@ def _published(name: str) -> Mapping[str, tables.Row]:
 
 
 @cache
-def _rate_factors() -> Mapping[tuple[str, str], float]:
-    return {(row["rate_class"], row["key"]): float(row["factor"]) for row in tables.rows("rate_classes") if row["key"]}
+def _rate_factors() -> Mapping[tuple[str, str], float | None]:
+    """By rate class and key; None: cut, and by how much is not known."""
+    return {(row["rate_class"], row["key"]): tables.number(row["factor"]) for row in tables.rows("rate_classes")}
 
 
 def _unit(key: str) -> str:
     return "TOP/s" if key.startswith("int") else "TFLOP/s"
-
-
-def _from_driver(gpu: Gpu, known: Board | None) -> Board | None:
-    """A board as the driver reports it, completing what the catalogue has; None where the driver tells too little."""
-    architecture = architecture_of(gpu.compute_capability or "", known.chip if known else None)
-    if architecture is None or not gpu.cuda_cores:
-        return None
-    read = Board(
-        name=gpu.name or f"GPU {gpu.index}",
-        architecture=architecture.name,
-        compute_capability=gpu.compute_capability,
-        sms=gpu.cuda_cores // architecture.cuda_cores_per_sm,
-        cuda_cores=gpu.cuda_cores,
-        boost_mhz=gpu.sm_mhz_max,
-        memory_gb=round(gpu.memory_total_bytes / 1e9, 1) if gpu.memory_total_bytes else None,
-        memory_bus_bits=gpu.memory_bus_bits,
-        rate_class="half" if "geforce" in (gpu.name or "").casefold() else "full",
-        note="not in the catalogue: read from the driver, rate class assumed from the name",
-    )
-    if known is None:
-        return read
-    missing = {name: getattr(read, name) for name in ("sms", "cuda_cores", "boost_mhz") if getattr(known, name) is None}
-    return replace(known, **missing, note="what the catalogue lacks was read from the driver")
 
 
 def _usable_cores(cpu: Cpu) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from dltool.catalog import Board
+from dltool.catalog import Architecture, Board, NumberFormat
 from dltool.errors import ExitCode, UsageError
 from dltool.machine import SCHEMA as MACHINE_SCHEMA
 from dltool.machine import Machine, read_bounded
@@ -203,6 +203,8 @@ class Report(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     boards: tuple[Board, ...] = ()
+    architectures: tuple[Architecture, ...] = ()
+    formats: tuple[NumberFormat, ...] = ()
     plan: Mapping[str, Any] | None = None
     compat: Mapping[str, Any] | None = None
     interrupted: bool = False

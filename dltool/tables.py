@@ -1,4 +1,8 @@
-"""The reference tables in `catalog/`: flat CSV files, one row a fact. `catalog/README.md` says what they mean."""
+"""The reference tables in `catalog/`: flat CSV files, one row a fact. `catalog/README.md` says what they mean.
+
+A table is read as lines, and a line is taken apart only when its row is asked for: one look-up must not cost a whole catalogue.
+A malformed row is left out and kept as a problem, with its file, line and column; the rest still serves.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,21 @@ import csv
 from functools import cache
 from pathlib import Path
 
+from dltool.errors import CannotRun
+
 Row = dict[str, str]
+
+_NUMBERS = frozenset({
+    "sms", "cuda_cores", "tensor_cores", "rt_cores", "base_mhz", "boost_mhz", "shader_mhz", "tensor_boost_mhz", "clock_mhz",
+    "fp64_per_clock_sm", "memory_gb", "memory_bus_bits", "memory_gb_per_s", "l2_mib", "tdp_w", "nvlink_gb_per_s", "dense",
+    "sparse", "factor", "gpus", "cpu_memory_gb", "gpu_memory_gb", "power_w", "cuda_cores_per_sm", "ops_per_clock_per_core",
+    "epsilon", "epsilon_out", "epsilon_product", "epsilon_accumulate", "bits", "exponent_bits", "mantissa_bits", "largest",
+    "smallest_normal",
+})  # fmt: skip
+"""Columns that hold a number or nothing, in whatever table they stand."""
+_WHOLE = frozenset({"sms", "cuda_cores", "tensor_cores", "rt_cores", "memory_bus_bits", "cuda_cores_per_sm", "gpus", "bits"})
+
+_problems: dict[str, None] = {}
 
 
 def directory() -> Path:
@@ -16,18 +34,99 @@ def directory() -> Path:
     return installed if installed.is_dir() else package.parent / "catalog"
 
 
+def problems() -> tuple[str, ...]:
+    """What was malformed in the tables read so far: file, line, column and why, one sentence each."""
+    return tuple(_problems)
+
+
+class Table:
+    """One CSV file: its rows by number, each taken apart when it is asked for.
+
+    Args:
+        name: `"compat/cuda"` for catalog/compat/cuda.csv.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        path = directory() / f"{name}.csv"
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CannotRun(f"cannot read the table {path}: {error}", remedy="Install dltool anew.") from None
+        self.columns: list[str] = next(csv.reader(lines[:1]), [])
+        self.lines = lines[1:]
+        self._checked = [(at, column) for at, column in enumerate(self.columns) if column in _NUMBERS]
+
+    def first_cells(self) -> list[str]:
+        """What stands in the first column, line by line: cheap, for nothing else is taken apart."""
+        return [next(csv.reader((line,)))[0] if line.startswith('"') else line.partition(",")[0] for line in self.lines if line]
+
+    def row(self, number: int) -> Row | None:
+        """The row behind the header, counted from 0; None if it is malformed."""
+        try:
+            cells = next(csv.reader((self.lines[number],), strict=True), [])
+        except csv.Error as error:
+            self._complain(number, str(error))
+            return None
+        return self._row(number, cells)
+
+    def rows(self) -> tuple[Row, ...]:
+        """All rows that are well formed."""
+        try:
+            parted = list(csv.reader(self.lines, strict=True))
+        except csv.Error:
+            parted = []
+        if len(parted) != len(self.lines):  # an open quote swallows the lines after it: find out which
+            found = (self.row(number) for number in range(len(self.lines)))
+        else:
+            found = (self._row(number, cells) for number, cells in enumerate(parted))
+        return tuple(row for row in found if row is not None)
+
+    def _row(self, number: int, cells: list[str]) -> Row | None:
+        if len(cells) != len(self.columns):
+            self._complain(number, f"{len(cells)} cells where the header has {len(self.columns)}")
+            return None
+        for at, column in self._checked:
+            cell = cells[at]
+            if cell and not _is_number(cell, whole=column in _WHOLE):
+                self._complain(number, f"column {column}: `{cell}` is not a {'whole ' * (column in _WHOLE)}number")
+                return None
+        return dict(zip(self.columns, cells, strict=True))
+
+    def _complain(self, number: int, what: str) -> None:
+        _problems.setdefault(f"catalog/{self.name}.csv line {number + 2}, {what}; the row is left out")
+
+
+def _is_number(cell: str, *, whole: bool) -> bool:
+    try:
+        value = int(cell) if whole else float(cell)
+    except ValueError:
+        return False
+    return 0 <= value < float("inf")
+
+
 @cache
-def rows(table: str) -> tuple[Row, ...]:
+def table(name: str) -> Table:
+    """One table; it is read once."""
+    return Table(name)
+
+
+@cache
+def rows(name: str) -> tuple[Row, ...]:
     """The rows of one table, `"compat/cuda"` for catalog/compat/cuda.csv. Cells are text; an empty one is unknown."""
-    with (directory() / f"{table}.csv").open(encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file))
+    return table(name).rows()
+
+
+@cache
+def in_folder(name: str) -> tuple[Table, ...]:
+    """All tables in one folder, in the order of the file names."""
+    return tuple(table(f"{name}/{path.stem}") for path in sorted((directory() / name).glob("*.csv")))
 
 
 @cache
 def folder(name: str) -> tuple[Row, ...]:
-    """The rows of all tables in one folder, in the order of the file names."""
-    tables = sorted((directory() / name).glob("*.csv"))
-    return tuple(row for table in tables for row in rows(f"{name}/{table.stem}"))
+    """The rows of all tables in one folder."""
+    return tuple(row for part in in_folder(name) for row in rows(part.name))
 
 
 def number(cell: str) -> float | None:

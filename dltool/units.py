@@ -88,6 +88,32 @@ def parse_bytes(text: str) -> int:
     return int(match[1]) * factor + int(part) * factor // scale
 
 
+def parse_mhz(text: str) -> float:
+    """`"1830"`, `"1830 MHz"`, `"1.83GHz"` -> MHz.
+
+    Raises:
+        UsageError: not a number, or an unknown unit.
+    """
+    match = re.fullmatch(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*(mhz|ghz)?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"`{text}` is not a clock", remedy="Write a number with a unit: 1830, 1830MHz, 1.83GHz.")
+    return float(match[1]) * (1000 if (match[2] or "").lower() == "ghz" else 1)
+
+
+def parse_memory_gb(text: str) -> float:
+    """`"24"`, `"24GB"`, `"24 GiB"`, `"0.5T"` -> the size as cards are marketed, in GB.
+
+    A card of "24 GB" has 24 GiB on most boards and 24e9 bytes on some, so both units mean the marketed figure here.
+
+    Raises:
+        UsageError: not a number, or an unknown unit.
+    """
+    match = re.fullmatch(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([mgt])?(?:i?b)?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"`{text}` is not a size of memory", remedy="Write a number with a unit: 24, 24GB, 24GiB, 512MB.")
+    return float(match[1]) * {"m": 1 / 1024, "g": 1, "t": 1000}[(match[2] or "g").lower()]
+
+
 def parse_seconds(text: str) -> float:
     """`"60s"`, `"500ms"`, `"2min"`, `"10"` -> seconds.
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from dltool.catalog import Board
 from dltool.errors import CannotRun, UsageError
+from dltool.live import live_board, part_of
 from dltool.machine import Machine
-from dltool.peaks import cpu_board, live_board, part_of
+from dltool.peaks import cpu_board
 from dltool.results import Scalar
 
 Step = Callable[[], object]
@@ -96,16 +97,17 @@ def _cpu(torch: Any, machine: Machine) -> Device:
 
 def _cuda(torch: Any, index: int, machine: Machine) -> Device:
     """CUDA counts what CUDA_VISIBLE_DEVICES leaves, NVML all: the PCI bus id tells which is which."""
-    from dltool import catalog
+    from dltool import names
 
     properties = torch.cuda.get_device_properties(index)
     bus = getattr(properties, "pci_bus_id", None)
     gpus = [gpu for gpu in machine.gpus if bus is not None and _bus_number(gpu.pci_bus_id) == bus]
     gpu = gpus[0] if len(gpus) == 1 else (machine.gpus[0] if len(machine.gpus) == 1 else None)
-    known = catalog.identify(
+    known = names.identify(
         name=properties.name,
         device_id=gpu.pci_device_id if gpu else None,
         memory_bytes=properties.total_memory,
+        power_limit_w=gpu.power_limit_default_w if gpu else None,
     )
     board = live_board(gpu, known) if gpu else None
     if board is not None and board.sms and properties.multi_processor_count < board.sms:

@@ -9,7 +9,7 @@ import inspect
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,8 +68,17 @@ def report(command: str, **parts: Any) -> Report:
     return Report(dltool=__version__, created=now, command=tuple(command.split()), **parts)
 
 
-def finish(result: Report, output: Output, *, bar: Status | None = None, keep: Report | None) -> None:
+def finish(
+    result: Report,
+    output: Output,
+    *,
+    bar: Status | None = None,
+    keep: Report | None,
+    looks: Mapping[str, Any] | None = None,
+) -> None:
     """Render, write, keep a copy (of `keep`, which may say less), and leave with the report's exit code.
+
+    `looks` are further fields of the renderer's `Style`.
 
     The result is out before the copy is tried: a full disk costs the copy, not the result. Where the result cannot be
     written, the copy is kept all the same, and what was found still decides the exit code.
@@ -79,7 +88,7 @@ def finish(result: Report, output: Output, *, bar: Status | None = None, keep: R
 
     code = result.exit_code(bar or Status.FAIL)
     try:
-        deliver(FORMATS.get(output.format_name)(result, style(output)), output)
+        deliver(FORMATS.get(output.format_name)(result, style(output, **looks or {})), output)
     except DltoolError as error:
         say_error(error)
         code = code or error.exit_code
@@ -100,7 +109,7 @@ def _forget_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def style(output: Output) -> Any:
+def style(output: Output, **looks: Any) -> Any:
     """How text may look where it goes."""
     from dltool.render import Style
 
@@ -108,7 +117,7 @@ def style(output: Output) -> Any:
     width = shutil.get_terminal_size((80, 24)).columns if terminal or "COLUMNS" in os.environ else 80
     wants_color = bool(os.environ.get("FORCE_COLOR")) or (terminal and os.environ.get("TERM") != "dumb")
     color = wants_color and not os.environ.get("NO_COLOR") and output.output is None
-    return Style(width=max(40, min(width, 140)), color=color, verbose=output.verbose)
+    return Style(width=max(40, min(width, 140)), color=color, verbose=output.verbose, **looks)
 
 
 def deliver(text: str, output: Output) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltool.cli.common import Output, deliver, finish, guarded, report
-from dltool.errors import UsageError, unknown_name
+from dltool.cli.common import Output, deliver, finish, guarded, report, say, style
+from dltool.errors import DltoolError, UsageError, unknown_name
 
 if TYPE_CHECKING:
     from dltool.catalog import Board
@@ -18,57 +19,191 @@ if TYPE_CHECKING:
 def gpu_info(
     out: Output,
     names: Annotated[
-        list[str] | None, typer.Argument(help="Boards of the catalogue; the GPUs here by default.", metavar="[NAME]...")
+        list[str] | None, typer.Argument(help="Boards, systems or chips; the GPUs here by default.", metavar="[NAME]...")
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the boards of the catalogue.")] = False,
-    arch: Annotated[str | None, typer.Option("--arch", help="With --list: only this architecture.", metavar="NAME")] = None,
-    segment: Annotated[str | None, typer.Option("--segment", help="With --list: only this segment.", metavar="NAME")] = None,
-    clock: Annotated[float | None, typer.Option("--clock", help="Derive the peaks at this clock.", metavar="MHZ")] = None,
+    archs: Annotated[bool, typer.Option("--archs", help="Show the architectures and number formats.")] = False,
+    arch: Annotated[str | None, typer.Option("--arch", help="List only this architecture.", metavar="NAME")] = None,
+    segment: Annotated[str | None, typer.Option("--segment", help="List only this segment.", metavar="NAME")] = None,
+    min_memory: Annotated[
+        str | None, typer.Option("--min-memory", help="List only boards with so much memory: 24GB.", metavar="SIZE")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="List only boards with this arithmetic, and show it: bf16.", metavar="NAME")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="List only boards launched since then: 2020-05.", metavar="MONTH")
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option("--sort", help="List by this column: memory, launch, bf16.", metavar="COLUMN")
+    ] = None,
+    clock: Annotated[
+        str | None, typer.Option("--clock", help="Derive the peaks at this clock: 1830, 1.83GHz.", metavar="MHZ")
+    ] = None,
+    per: Annotated[str | None, typer.Option("--per", help="Show the peaks per watt, or per gb/s.", metavar="WHAT")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show how each peak follows, and its source.")] = False,
+    plot: Annotated[
+        str | None, typer.Option("--plot", help="Draw the roofline: FILE.png, FILE.svg, or - here.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Show what a GPU is and its peak rates, derived from its architecture; two or more names side by side.
 
     Without a name: the GPUs here, or the CPU where there is none. Example: dltool gpu-info "H100 SXM" "RTX 4090"
     """
-    from dltool import peaks
-
-    if ((arch or segment) and not list_) or (list_ and (names or clock)):
-        raise UsageError(
-            "--arch and --segment go with --list, names and --clock without it", remedy="See: dltool gpu-info --help"
-        )
-    if clock is not None:
-        peaks.check_clock(clock)
-    if list_:
-        boards = _listed(arch, segment)
-        if out.format_name == "text":
-            deliver(_listing(boards), out)
-            return
-        finish(report("gpu-info", boards=tuple(map(peaks.with_peaks, boards))), out, keep=None)
+    listed = any((list_, arch, segment, min_memory, since, sort)) or bool(dtype and not names and not plot)
+    _check(names=bool(names), listed=listed, archs=archs, clock=bool(clock), per=per, plot=plot)
+    machine = None
+    architectures = _architectures(names, all_=archs)
+    if archs:
+        boards: tuple[Board, ...] = ()
+    elif listed:
+        boards = _listed(arch, segment, min_memory, dtype, since, sort)
     elif names:
-        from dltool import catalog
-
-        found = tuple(peaks.with_peaks(catalog.find(name), clock_mhz=clock) for name in names)
-        finish(report("gpu-info", boards=found), out, keep=None)
+        boards = _named(names, clock)
     else:
         machine, boards = _here(clock)
-        result = report("gpu-info", machine=machine, boards=boards)
-        finish(result, out, keep=result)
+    _warn(quiet=out.quiet)
+    if plot:
+        _draw(boards, dtype, plot, out)
+    result = report("gpu-info", machine=machine, boards=boards, **architectures)
+    looks = {
+        "explain": explain,
+        "per": per.casefold() if per else None,
+        "keys": _keys(dtype) or _keys(sort, strict=False),
+        "layout": "list" if listed else "sheet",
+    }
+    finish(result, out, keep=result if machine is not None else None, looks=looks)
 
 
-def _here(clock_mhz: float | None) -> tuple[Machine, tuple[Board, ...]]:
+def _check(*, names: bool, listed: bool, archs: bool, clock: bool, per: str | None, plot: str | None) -> None:
+    """Refuse options that contradict one another, before any work.
+
+    Raises:
+        UsageError: they do, or a value is none.
+    """
+    if listed and (names or clock or plot):
+        raise UsageError("--list and its filters go without names, --clock and --plot", remedy="See: dltool gpu-info --help")
+    if archs and (names or listed or clock or plot):
+        raise UsageError("--archs goes alone", remedy="One architecture: dltool gpu-info Hopper")
+    if per is not None and per.casefold() not in ("watt", "gb/s"):
+        raise unknown_name("measure", per, ("watt", "gb/s"))
+    if plot is not None:
+        from dltool.render import plot as plots
+
+        plots.check(plot)
+
+
+def _architectures(names: list[str] | None, *, all_: bool) -> dict[str, Any]:
+    """The architectures that were asked for, with the number formats where it was all of them."""
+    from dltool import catalog
+    from dltool.names import architectures_named
+
+    if all_:
+        return {"architectures": catalog.architectures(), "formats": catalog.number_formats()}
+    return {"architectures": tuple(own for asked in names or () for own in architectures_named(asked))}
+
+
+def _named(names: list[str], clock: str | None) -> tuple[Board, ...]:
+    """The boards behind the names, each once."""
+    from dltool import sheets
+
+    clock_mhz = _clock(clock)
+    boards = {board.name: board for asked in names for board in sheets.of(asked, clock_mhz=clock_mhz)}
+    return tuple(boards.values())
+
+
+def _clock(text: str | None) -> float | None:
+    from dltool.peaks import check_clock
+    from dltool.units import parse_mhz
+
+    if text is None:
+        return None
+    clock_mhz = parse_mhz(text)
+    check_clock(clock_mhz)
+    return clock_mhz
+
+
+def _keys(dtype: str | None, *, strict: bool = True) -> tuple[str, ...]:
+    """The peaks that a list shows."""
+    from dltool.selection import peak_keys
+
+    if dtype is None:
+        return ()
+    try:
+        return peak_keys(dtype)
+    except UsageError:
+        if strict:
+            raise
+        return ()
+
+
+def _listed(
+    arch: str | None, segment: str | None, min_memory: str | None, dtype: str | None, since: str | None, sort: str | None
+) -> tuple[Board, ...]:
+    from dltool import catalog, peaks, selection
+    from dltool.units import parse_memory_gb
+
+    boards = selection.select(
+        map(peaks.with_peaks, catalog.boards().values()),
+        architecture=arch,
+        segment=segment,
+        min_memory_gb=parse_memory_gb(min_memory) if min_memory else None,
+        keys=_keys(dtype),
+        since=since,
+    )
+    if not boards:
+        raise UsageError("no board has all of these traits", remedy="Ask for less: dltool gpu-info --list")
+    return selection.ordered(boards, sort) if sort else boards
+
+
+def _warn(*, quiet: bool) -> None:
+    """Say which rows of the tables are malformed."""
+    from dltool import tables
+
+    for problem in tables.problems():
+        say(f"warning: {problem}", quiet=quiet)
+
+
+def _draw(boards: tuple[Board, ...], dtype: str | None, path: str, out: Output) -> None:
+    """The roofline into its file; in the terminal it stands before the figures."""
+    from dltool import roofline
+    from dltool.render import plot
+
+    roofs = roofline.roofs(boards, _keys(dtype))
+    if path == "-":
+        looks = style(out)
+        deliver(plot.text(roofs, width=looks.width, color=looks.color), Output())
+        return
+    file = Path(path)
+    try:
+        file.write_bytes(plot.picture(roofs, file.suffix.lower().lstrip(".")))
+    except OSError as error:
+        raise DltoolError(f"cannot write {path}: {error.strerror}", remedy="Name another file with --plot.") from None
+    say(f"roofline written to {path}", quiet=out.quiet)
+
+
+def _here(clock: str | None) -> tuple[Machine, tuple[Board, ...]]:
     """The GPUs in this machine, also those that only the PCI bus shows; the CPU where there is none."""
-    from dltool import catalog, peaks, probe, redact
+    from dltool import catalog, live, names, peaks, probe, redact, sheets
 
+    clock_mhz = _clock(clock)
     here = probe.read(measure_clock=True)
     boards = []
     for gpu in here.gpus:
-        known = catalog.identify(name=gpu.name, device_id=gpu.pci_device_id, memory_bytes=gpu.memory_total_bytes)
-        board = peaks.live_board(gpu, known, clock_mhz=clock_mhz)
-        boards.append(board or catalog.Board(name=gpu.name or "a GPU that tells nothing of itself", index=gpu.index))
+        known = names.identify(
+            name=gpu.name,
+            device_id=gpu.pci_device_id,
+            memory_bytes=gpu.memory_total_bytes,
+            power_limit_w=gpu.power_limit_default_w,
+        )
+        board = live.live_board(gpu, known, clock_mhz=clock_mhz)
+        board = board or catalog.Board(name=gpu.name or "a GPU that tells nothing of itself", index=gpu.index)
+        boards.append(sheets.with_support(board))
     seen = {gpu.pci_bus_id for gpu in here.gpus}
     reason = here.gaps.get("gpus", "the driver does not show it")
     for device in here.pci or ():
         if device.bus_id not in seen and not here.os.container:
-            known = catalog.identify(name=None, device_id=device.device_id, memory_bytes=None)
+            known = names.identify(name=None, device_id=device.device_id, memory_bytes=None)
             board = peaks.with_peaks(known) if known else catalog.Board(name=f"NVIDIA GPU {device.device_id}")
             boards.append(_silent(board, f"at {device.bus_id}: {reason} (dltool doctor tells why)"))
     if not boards and here.driver.kernel_module_version is not None:
@@ -85,24 +220,3 @@ def _silent(board: Board, reason: str) -> Board:
     from msgspec.structs import replace
 
     return replace(board, note=reason)
-
-
-def _listed(arch: str | None, segment: str | None) -> tuple[Board, ...]:
-    from dltool import catalog
-
-    boards = tuple(catalog.boards().values())
-    for wanted, field in ((arch, "architecture"), (segment, "segment")):
-        if wanted is None:
-            continue
-        known = {getattr(board, field) for board in boards if getattr(board, field)}
-        if wanted.casefold() not in {value.casefold() for value in known}:
-            raise unknown_name(field, wanted, known)
-        boards = tuple(board for board in boards if (getattr(board, field) or "").casefold() == wanted.casefold())
-    return boards
-
-
-def _listing(boards: tuple[Board, ...]) -> str:
-    rows = [(b.name, b.compute_capability or "", b.segment or "", f"{b.memory_gb:g} GB" if b.memory_gb else "") for b in boards]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join(lines) + "\n"

@@ -16,6 +16,14 @@ class Style:
     width: int = 80
     color: bool = False
     verbose: bool = False
+    explain: bool = False
+    """Say how each figure follows and where it is from."""
+    layout: str = "sheet"
+    """"sheet", or "list": a line for each board."""
+    per: str | None = None
+    """Show peaks per "watt" or per "gb/s"."""
+    keys: tuple[str, ...] = ()
+    """Peak keys that a list shows."""
 
 
 Renderer = Callable[[Report, Style], str]

@@ -9,13 +9,15 @@ from dltool.results import Report
 @FORMATS.register("text")
 def render(report: Report, style: Style) -> str:
     """Whatever the report holds, each part in its own way."""
-    from dltool.render.terminal import boards, findings, measurements, page
+    from dltool.render.terminal import architectures, boards, findings, measurements, page
 
     sheet = page.Page(style)
     if report.findings:
         findings.show(report, sheet)
     if report.boards and not report.measurements:
         boards.show(report, sheet)
+    if report.architectures:
+        architectures.show(report, sheet)
     if report.measurements:
         measurements.show(report, sheet)
     return sheet.text()
