@@ -133,7 +133,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
     cuda_first: str
     cuda_last: str
     driver_last: str
-    unverified: frozenset[str]
+    unverified: tuple[str, ...]
     """Names of columns that lack a second source."""
     source: str
     year: str = ""
@@ -255,7 +255,7 @@ def _architecture(row: tables.Row) -> Architecture:
         cuda_first=row["cuda_first"],
         cuda_last=row["cuda_last"],
         driver_last=row["driver_last"],
-        unverified=frozenset(row["unverified"].split()),
+        unverified=tuple(row["unverified"].split()),
         source=row["source"],
         **{name: row[name] for name in _TRAITS},
     )

@@ -56,6 +56,7 @@ class TorchChoice:
         return f"{' '.join(pins)} --index-url {self.index}"
 
 
+@cache
 def version(text: str) -> Version:
     """A version to compare: driver, CUDA, Python or package.
 

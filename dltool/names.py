@@ -10,8 +10,9 @@ out nothing but its brand, its memory size or its form factor; of the boards tha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from msgspec import Struct
@@ -57,7 +58,7 @@ def resolve(asked: str) -> Resolution:
         UsageError: nothing like it is known; the nearest names are suggested.
     """
     found = (
-        _device_id(asked) or _exact(asked) or _listed(asked) or _bracketed(asked) or _by_words(asked)
+        _device_id(asked) or _exact(asked) or _own(asked) or _listed(asked) or _bracketed(asked) or _by_words(asked)
         or _mig(asked) or _vgpu(asked) or _group(asked) or _loosened(asked)
     )  # fmt: skip
     if found is None:
@@ -142,15 +143,30 @@ def _exact(asked: str) -> Resolution | None:
     return Resolution(asked=asked, boards=(own,)) if own is not None else None
 
 
+def _own(asked: str) -> Resolution | None:
+    """A board's own name but for capitals, signs and "GeForce". With "NVIDIA" before it it is a driver's, see `_listed`."""
+    if asked.casefold().lstrip().startswith("nvidia"):
+        return None
+    boards = _of_key(asked)
+    return Resolution(asked=asked, boards=boards) if boards else None
+
+
+def _of_key(asked: str) -> tuple[str, ...]:
+    """Boards and systems whose names have the same words in the same order."""
+    wanted = _key(asked)
+    return tuple(name for name in _near(frozenset(wanted.split())) if _key(name) == wanted)
+
+
 def _listed(asked: str) -> Resolution | None:
-    """A row of names.csv: as written, else by its words."""
+    """A row of names.csv: as written, else by its words. A driver's name may be that of several boards, one of its own too."""
     rows = _foremost(_rows_named(asked.casefold())) or _foremost(_same_words(asked))
     if not rows:
         return None
     if rows[0]["kind"] == "never":
         meant = resolve(rows[0]["board"]).boards if rows[0]["board"] else ()
         return Resolution(asked=asked, boards=meant, note=rows[0]["note"], shipped=False)
-    return Resolution(asked=asked, boards=tuple(dict.fromkeys(row["board"] for row in rows)))
+    own = _of_key(asked) if rows[0]["kind"] == "nvml" else ()
+    return Resolution(asked=asked, boards=tuple(dict.fromkeys([*own, *(row["board"] for row in rows)])))
 
 
 def _bracketed(asked: str) -> Resolution | None:
@@ -390,10 +406,24 @@ def _nearest(asked: str) -> list[str]:
     """Names worth suggesting: those that share the beginning of a number or word, so that a large catalogue stays quick."""
     for length in (4, 3, 2):
         starts = [word[:length] for word in _words(asked) - _BRANDS if len(word) >= length]
-        near = [name for folded, name in _folded().items() if any(start in folded for start in starts)]
+        near = list(islice((name for start in starts for name in _containing(start)), _MOST))
         if near:
-            return near[:_MOST]
-    return list(_folded().values())[:_MOST]
+            return near
+    return list(islice(_folded().values(), _MOST))
+
+
+def _containing(part: str) -> Iterator[str]:
+    """The names that hold a text in small letters."""
+    text, at = _joined(), 0
+    while (at := text.find(part, at)) >= 0:
+        start, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
+        yield _folded()[text[start:end]]
+        at = end
+
+
+@cache
+def _joined() -> str:
+    return "".join(f"{name}\n" for name in _folded())
 
 
 def _either(names: Sequence[str]) -> str:

@@ -81,6 +81,13 @@ def cpu_board(cpu: Cpu) -> Board:
     return Board(name=cpu.model or "CPU", architecture=name, segment="cpu", sms=cpu.cores, boost_mhz=cpu.mhz_max, peaks=peaks)
 
 
+def label(key: str) -> str:
+    """A peak key as people write it: "fp16_tensor_acc32" -> "FP16 tensor acc32"."""
+    kind, _, rest = key.partition("_")
+    words = {"": "", "tensor": " tensor", "tensor_acc32": " tensor acc32"}[rest]
+    return kind.upper() + words
+
+
 def per(board: Board, key: str, what: str) -> float | None:
     """A dense peak for what it costs.
 
@@ -178,7 +185,7 @@ def _with_published(peak: Peak, row: tables.Row | None, *, at_quoted: bool, quot
 
 @cache
 def _published(name: str) -> Mapping[str, tables.Row]:
-    return {row["key"]: row for row in tables.rows("published") if row["board"] == name}
+    return {row["key"]: row for row in tables.table("published").named(name)}
 
 
 @cache

@@ -61,6 +61,11 @@ class Table:
         """What stands in the first column, line by line: cheap, for nothing else is taken apart."""
         return [next(csv.reader((line,)))[0] if line.startswith('"') else line.partition(",")[0] for line in self.lines if line]
 
+    def named(self, name: str) -> list[Row]:
+        """The well-formed rows whose first cell is `name`; no other is taken apart."""
+        found = (self.row(number) for number, first in enumerate(self.first_cells()) if first == name)
+        return [row for row in found if row is not None]
+
     def row(self, number: int) -> Row | None:
         """The row behind the header, counted from 0; None if it is malformed."""
         try:

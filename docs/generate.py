@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -62,10 +62,73 @@ def checks_table() -> str:
 def catalog_counts() -> str:
     capabilities = {architecture.compute_capability for architecture in catalog.architectures()}
     return (
-        f"{len(catalog.boards())} boards, {len(capabilities)} compute capabilities from "
-        f"{catalog.architectures()[0].name} to Blackwell, {len(tables.rows('names'))} names, "
-        f"{len(tables.rows('published'))} published figures to check the derivation against."
+        f"{len(catalog.boards())} boards and {len(tables.rows('systems'))} systems, {len(capabilities)} compute capabilities "
+        f"from {catalog.architectures()[0].name} to Blackwell, {len(tables.rows('names'))} names, "
+        f"{len(tables.rows('published'))} published figures to check the derivation against; "
+        "[docs/catalog.md](docs/catalog.md) says what is known of how many."
     )
+
+
+def catalog_coverage() -> str:
+    """docs/catalog.md: how many boards of which architecture and segment, and how well they are known."""
+    rows = tables.folder("gpus")
+    order = list(dict.fromkeys(architecture.name for architecture in catalog.architectures()))
+    segments = (
+        "geforce",
+        "laptop",
+        "titan",
+        "workstation",
+        "mobile-workstation",
+        "datacenter",
+        "superchip",
+        "jetson",
+        "mining",
+    )
+    of = {name: board.architecture for name, board in catalog.boards().items()}
+    head = ("architecture", *segments, "all", "A", "B", "C")
+    lines = []
+    for name in (*order, None):
+        mine = [row for row in rows if name is None or of[row["name"]] == name]
+        by_segment = (sum(row["segment"] == segment for row in mine) for segment in segments)
+        by_confidence = (sum(row["confidence"] == grade for row in mine) for grade in "ABC")
+        lines.append((name or "all", *by_segment, len(mine), *by_confidence))
+    known = (
+        (column, sum(bool(row[column]) for row in rows))
+        for column in (
+            "sms",
+            "boost_mhz",
+            "memory_gb",
+            "memory_gb_per_s",
+            "l2_mib",
+            "tdp_w",
+            "form_factor",
+            "launch",
+            "pci_device_ids",
+        )
+    )
+    published = tables.rows("published")
+    explained = sum(bool(row["difference"]) for row in published)
+    never = sum(row["kind"] == "never" for row in tables.rows("names"))
+    counts = (
+        f"{len(tables.rows('systems'))} systems, {len(tables.rows('names'))} names ({never} of products that never shipped), "
+        f"{len(published)} published figures, {explained} of them with a stated reason for a difference above 2 %."
+    )
+    grades = (
+        "A: a maker's document was seen; B: two sources agree, or a recalled datasheet agrees with cores and clock; "
+        "C: one source, or figures missing: shown as unverified."
+    )
+    parts = (
+        "# What the catalogue covers",
+        "Generated from `catalog/` by `python docs/generate.py`.",
+        grades,
+        _table(head, lines),
+    )
+    return "\n\n".join((*parts, _table(("column", f"filled, of {len(rows)}"), known), counts)) + "\n"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    lines = [list(head), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], ["---"] * len(lines[0]), *lines[1:]))
 
 
 def dtypes_table() -> str:
@@ -102,6 +165,7 @@ def wanted() -> dict[Path, str]:
         ROOT / "docs/report.schema.json": schema(Report, results.SCHEMA),
         ROOT / "docs/machine.schema.json": schema(Machine, machine.SCHEMA),
         ROOT / "docs/commands.md": commands(),
+        ROOT / "docs/catalog.md": catalog_coverage(),
         path: readme(path.read_text(encoding="utf-8")),
     }
 

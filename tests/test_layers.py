@@ -12,7 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "dltool"
 LAYERS = {
     "errors": 0, "units": 1, "callable_module": 1, "tables": 1, "registry": 2, "nvml": 2,
-    "machine": 3, "catalog": 3, "peaks": 4, "redact": 4, "results": 5, "compat": 6,
+    "machine": 3, "catalog": 3, "names": 4, "peaks": 4, "redact": 4, "roofline": 4, "selection": 4,
+    "live": 5, "systems": 5, "results": 5, "compat": 6, "sheets": 7,
     "probe": 7, "checks": 7, "bench": 7, "store": 7, "render": 8, "api": 8, "cli": 9,
 }  # fmt: skip
 MIDDLE = {"probe", "checks", "bench", "store"}
@@ -24,6 +25,8 @@ OWNERS = {
     "psutil": {"probe"},
     "platformdirs": {"store"},
     "pandas": set(),
+    "matplotlib": {"render"},
+    "plotext": {"render"},
 }
 """Third-party package -> the rooms that may import it."""
 

@@ -13,7 +13,7 @@ from fake_nvml import recorded
 from msgspec.structs import replace
 from test_probe_nvml import read_in_one_process
 
-from dltool import catalog, checks, machine, peaks
+from dltool import checks, live, machine, names
 from dltool.render import FORMATS, Style
 from dltool.results import Report, Status
 
@@ -99,7 +99,7 @@ def test_every_failing_call_leaves_every_command_alive(failed_readings):
         assert machine.from_json(facts.to_json(), source=failure) == facts
         findings = checks.run(facts)
         assert Status.CRASH not in {finding.status for finding in findings}, failure
-        boards = [board for gpu in facts.gpus if (board := peaks.live_board(gpu, _known(gpu)))]
+        boards = [board for gpu in facts.gpus if (board := live.live_board(gpu, _known(gpu)))]
         report = Report(machine=facts, findings=findings, boards=tuple(boards), headline=checks.headline(findings, facts))
         for name in ("text", "json") if failure.endswith(("=3", "=15")) else ("json",):
             assert FORMATS.get(name)(report, Style(verbose=True))
@@ -127,4 +127,4 @@ def test_a_driver_that_refuses_is_a_fault(failed_readings):
 
 
 def _known(gpu):
-    return catalog.identify(name=gpu.name, device_id=gpu.pci_device_id, memory_bytes=gpu.memory_total_bytes)
+    return names.identify(name=gpu.name, device_id=gpu.pci_device_id, memory_bytes=gpu.memory_total_bytes)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dltool.errors import CannotRun, UsageError
-from dltool.render.terminal.peaks import label
+from dltool.peaks import label
 from dltool.roofline import Roof, intensities
 
 _ENDINGS = ("png", "svg", "pdf")

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.text import Text
 
 from dltool.catalog import PEAK_KEYS, Board
-from dltool.peaks import per
+from dltool.peaks import label, per
 from dltool.render.terminal.page import Cell, Page
-from dltool.render.terminal.peaks import amount, label, number
+from dltool.render.terminal.peaks import amount, number
 
 _LABEL = 17
 _FIGURE = 9

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dltool.catalog import Board
+from dltool.peaks import label
 from dltool.render.terminal.page import Page
-from dltool.render.terminal.peaks import amount, label, number
+from dltool.render.terminal.peaks import amount, number
 
 _COLUMNS: tuple[tuple[str, Callable[[Board], str], bool], ...] = (
     ("name", lambda board: board.name, False),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from dltool.catalog import Board, Peak
-from dltool.peaks import per
+from dltool.peaks import label, per
 from dltool.render.terminal.page import Page
 from dltool.units import significant
 
@@ -47,13 +47,6 @@ def _columns(board: Board, page: Page) -> list[tuple[str, Callable[[str, Peak], 
         what = page.style.per
         columns.append((f"per {what}", lambda key, _peak: amount(per(board, key, what), "?")))
     return columns
-
-
-def label(key: str) -> str:
-    """A peak key as people write it: "fp16_tensor_acc32" -> "FP16 tensor acc32"."""
-    kind, _, rest = key.partition("_")
-    words = {"": "", "tensor": " tensor", "tensor_acc32": " tensor acc32"}[rest]
-    return kind.upper() + words
 
 
 def amount(value: float | None, missing: str = "?") -> str:
