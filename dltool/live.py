@@ -17,6 +17,8 @@ _MIB = 2**20
 _MEMORY_SHARE = 0.88
 """Of the marketed size: ECC in GDDR takes a sixteenth, the driver some hundred MiB, and GB may be 1e9 bytes."""
 _CLOCK_SHARE = 0.95
+_POWER_SHARE = 0.85
+"""The driver's limit is that of the graphics part; some datasheets give the whole board, with USB-C and the like."""
 
 
 def live_board(gpu: Gpu, known: Board | None, *, clock_mhz: float | None = None) -> Board | None:
@@ -42,7 +44,7 @@ def differences(gpu: Gpu, board: Board) -> Iterator[str]:
     laptop = board.segment in ("laptop", "mobile-workstation")
     if limit and default and limit < 0.98 * default:
         yield f"power limit {limit:g} W, below the default of {default:g} W: the clock falls under load"
-    if power and default and default < 0.95 * power:
+    if power and default and default < _POWER_SHARE * power:
         told = "the laptop's maker chose" if laptop else "the board is set to"
         yield f"{told} {default:g} W, where up to {power:g} W are published: peaks at boost clock are not held"
     architecture = architecture_of(board.compute_capability or "", board.chip)

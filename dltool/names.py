@@ -107,7 +107,9 @@ def identify(
         power_limit_w: the default limit, which is the board's power.
     """
     wanted = _key(name or "")
-    named = [row["board"] for row in _reported().get(wanted, ())] + list(_own_names().get(wanted, ()))
+    reported = _reported().get(wanted, ())
+    reported = [row for row in reported if row["name"] == name] or reported  # capitals tell some laptop GPUs apart
+    named = [row["board"] for row in reported] + list(_own_names().get(wanted, ()))
     by_id = _with_device_id(device_id)
     unnamed = [found for found in by_id if found not in _boards_reported()]
     both = [found for found in dict.fromkeys(named) if found in by_id]
@@ -158,15 +160,16 @@ def _of_key(asked: str) -> tuple[str, ...]:
 
 
 def _listed(asked: str) -> Resolution | None:
-    """A row of names.csv: as written, else by its words. A driver's name may be that of several boards, one of its own too."""
-    rows = _foremost(_rows_named(asked.casefold())) or _foremost(_same_words(asked))
-    if not rows:
-        return None
-    if rows[0]["kind"] == "never":
-        meant = resolve(rows[0]["board"]).boards if rows[0]["board"] else ()
-        return Resolution(asked=asked, boards=meant, note=rows[0]["note"], shipped=False)
-    own = _of_key(asked) if rows[0]["kind"] == "nvml" else ()
-    return Resolution(asked=asked, boards=tuple(dict.fromkeys([*own, *(row["board"] for row in rows)])))
+    """Rows of names.csv of the same words. A driver's name may be that of several boards, one called so itself among them."""
+    rows = [row for row in _same_words(asked) if row["kind"] != "vgpu"]
+    never = [row for row in rows if row["kind"] == "never"]
+    if never:
+        meant = resolve(never[0]["board"]).boards if never[0]["board"] else ()
+        return Resolution(asked=asked, boards=meant, note=never[0]["note"], shipped=False)
+    rows = [row for row in rows if row["name"] == asked and row["kind"] == "nvml"] or rows
+    own = _of_key(asked) if any(row["kind"] == "nvml" for row in rows) else ()
+    boards = tuple(dict.fromkeys([*own, *(row["board"] for row in rows)]))
+    return Resolution(asked=asked, boards=boards) if boards else None
 
 
 def _bracketed(asked: str) -> Resolution | None:
@@ -359,12 +362,6 @@ def _same_words(asked: str) -> list[tables.Row]:
     wanted = _key(asked)
     near = _with_number(frozenset(wanted.split()), _spoken())
     return [row for name in near if _key(name) == wanted for row in _rows_named(name)]
-
-
-def _foremost(rows: Sequence[tables.Row]) -> list[tables.Row]:
-    """The rows of the kind that says most: never shipped, what people type, what drivers report."""
-    kinds = ("never", "alias", "nvml")
-    return next((same for kind in kinds if (same := [row for row in rows if row["kind"] == kind])), [])
 
 
 @cache

@@ -45,13 +45,15 @@ def gpu_peaks(board: Board, *, clock_mhz: float | None = None) -> dict[str, Peak
         clock_mhz: use this clock in place of the board's boost clocks (then no published figure applies).
     """
     architecture = architecture_of(board.compute_capability or "", board.chip)
-    if architecture is None or board.sms is None:
+    if architecture is None:
         return {}
     published = _published(board.name)
     peaks = {}
     for key in PEAK_KEYS:
         quoted = quoted_clock(board, key)
         fused_off = board.tensor_cores == 0 and _on_tensor_cores(key)
+        if board.sms is None and key not in published:
+            continue  # nothing to say of it
         if key in architecture.ops and not fused_off:
             peak = _derive(board, architecture, key, clock_mhz or quoted)
             peaks[key] = _with_published(peak, published.get(key), at_quoted=clock_mhz is None, quoted_mhz=quoted)
@@ -112,7 +114,8 @@ def _derive(board: Board, architecture: Architecture, key: str, clock: float | N
     unverified = key in architecture.unverified or board.confidence == "C"
     basis = "unverified" if unverified else "derived"
     if clock is None or board.sms is None:
-        return Peak(dense=None, unit=unit, basis="unverified", formula="clock unknown", source=architecture.source)
+        missing = "number of SMs unknown" if board.sms is None else "clock unknown"
+        return Peak(dense=None, unit=unit, basis="unverified", formula=missing, source=architecture.source)
     ops, rate = _ops_per_clock(board, architecture, key)
     if ops is None:
         return Peak(

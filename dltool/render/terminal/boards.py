@@ -59,7 +59,8 @@ def _same_product(one: Board, other: Board) -> bool:
 def _one(board: Board, gpu: Gpu | None, machine: Machine | None, page: Page) -> None:
     _title(board, gpu, page)
     for sentence in _describe_cpu(board, machine) if board.segment == "cpu" else _describe(board):
-        page.line(sentence, indent=2)
+        if sentence:
+            page.line(sentence, indent=2)
     for label, text in board.facts.items():
         page.labelled(label, text, indent=2)
     if gpu is not None:

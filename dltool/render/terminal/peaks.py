@@ -12,6 +12,7 @@ from dltool.render.terminal.page import Page
 from dltool.units import significant
 
 _WIDE = 100
+_PER = {"watt": "G/s per W", "gb/s": "op per byte"}
 
 
 def show(board: Board, page: Page) -> None:
@@ -23,12 +24,8 @@ def show(board: Board, page: Page) -> None:
         [label(key), *(figure(key, peak) for _, figure in columns), peak.unit, _how(peak) if explain else _mark(peak)]
         for key, peak in peaks.items()
     ]
-    page.table(
-        ["peak", *(title for title, _ in columns), "unit", "how" if explain else ""],
-        rows,
-        right=range(1, len(columns) + 1),
-        indent=2,
-    )
+    head = ["peak", *(title for title, _ in columns), "unit", "how" if explain else ""]
+    (page.table if explain else page.columns)(head, rows, right=range(1, len(columns) + 1), indent=2)
     for key, peak in peaks.items():
         if peak.difference:
             page.line(f"{label(key)}: {_amount_of(peak)} is published: {peak.difference}", style="dim", indent=2)
@@ -45,7 +42,7 @@ def _columns(board: Board, page: Page) -> list[tuple[str, Callable[[str, Peak], 
         columns.append(("published", lambda _key, peak: amount(peak.published, "")))
     if page.style.per:
         what = page.style.per
-        columns.append((f"per {what}", lambda key, _peak: amount(per(board, key, what), "?")))
+        columns.append((_PER[what], lambda key, _peak: amount(per(board, key, what), "?")))
     return columns
 
 
