@@ -190,6 +190,86 @@ class Measurement(Struct, frozen=True, kw_only=True):
     not_run: str | None = None
 
 
+class Recommendation(Struct, frozen=True, kw_only=True):
+    """The build to install."""
+
+    torch: str
+    build: str
+    install: tuple[str, ...]
+    """Commands."""
+    why: str
+    packages: tuple[str, ...] = ()
+    """Companions to install with it, "torchvision==0.29.2"."""
+    needs: str = ""
+    """What must be changed besides, where nothing suits as it is: "driver branch 525 to 580"."""
+
+
+class Compatibility(Struct, frozen=True, kw_only=True):
+    """The answer to: will these work together?"""
+
+    verdict: str
+    """"ok", "warning", "error" or "unknown"."""
+    findings: tuple[Finding, ...] = ()
+    """What each rule says, those that hold too."""
+    recommend: Recommendation | None = None
+    relax: tuple[str, ...] = ()
+    """Where nothing suits: the constraints of which one must go."""
+    assumed: tuple[str, ...] = ()
+    """What was completed of the question."""
+    question: Mapping[str, Any] = {}
+    data_until: str = ""
+    """The day on which the tables were last checked."""
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """One step of a plan: why, how, how to see that it is done, and how to take it back."""
+
+    id: str
+    """"driver", "toolkit", "environment", "torch" ..."""
+    title: str
+    why: str
+    state: str = "needed"
+    """"needed", "done" (so already) or "optional"."""
+    commands: tuple[str, ...] = ()
+    verify: tuple[str, ...] = ()
+    """Commands that show that it is done."""
+    undo: tuple[str, ...] = ()
+    risk: Risk = Risk.USER
+    notes: tuple[str, ...] = ()
+    source: str = ""
+
+
+class Environment(Struct, frozen=True, kw_only=True):
+    """The Python environment that a plan makes."""
+
+    manager: str
+    """"venv", "conda", "uv" or "pixi"."""
+    python: str
+    torch: str
+    build: str
+    index: str
+    """Where the wheels of torch are."""
+    requirements: tuple[str, ...]
+    """Exact pins of everything that is installed: "torch==2.14.1+cu126"."""
+    extra_index: str | None = None
+    """Where everything else is, if not at the usual place: a mirror."""
+    directory: str | None = None
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """How to get from what is there to an environment that works."""
+
+    purpose: str
+    """"training", "inference" or "building-extensions"."""
+    steps: tuple[Step, ...]
+    environment: Environment | None = None
+    compat: Compatibility | None = None
+    """How what the plan chooses is judged."""
+    assumed: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Why there is no plan, or what it cannot reach."""
+
+
 class Report(Struct, frozen=True, kw_only=True):
     """Everything one command found out: every renderer takes one, every command makes one."""
 
@@ -205,8 +285,8 @@ class Report(Struct, frozen=True, kw_only=True):
     boards: tuple[Board, ...] = ()
     architectures: tuple[Architecture, ...] = ()
     formats: tuple[NumberFormat, ...] = ()
-    plan: Mapping[str, Any] | None = None
-    compat: Mapping[str, Any] | None = None
+    plan: Plan | None = None
+    compat: Compatibility | None = None
     interrupted: bool = False
 
     def to_json(self) -> bytes:
@@ -219,6 +299,8 @@ class Report(Struct, frozen=True, kw_only=True):
             return ExitCode.INTERRUPTED
         if self.measurements and all(measurement.not_run for measurement in self.measurements):
             return ExitCode.CANNOT_RUN
+        if self.compat is not None and self.compat.verdict == "error":
+            return ExitCode.FINDINGS
         counted = [finding.status for finding in self.findings if finding.status.is_problem]
         at_bar = any(status is Status.CRASH or status.severity >= bar.severity for status in counted)
         return ExitCode.FINDINGS if at_bar else ExitCode.HEALTHY

@@ -25,14 +25,18 @@ def is_system(name: str) -> bool:
     return name not in board_names() and name in tables.table("systems").first_cells()
 
 
+def members(name: str) -> tuple[str, ...]:
+    """The board that a system of exactly this name is built from; empty where it is none or not known."""
+    return tuple(row["board"] for row in tables.table("systems").named(name) if row["board"])
+
+
 def system(name: str, *, clock_mhz: float | None = None) -> Board:
     """A system as a board: memory and peaks are those of all its GPUs together, so no program gets them without their links.
 
     Raises:
         KeyError: there is none of exactly this name.
     """
-    rows = (row for row in tables.rows("systems") if row["name"] == name)
-    row = next(rows, None)
+    row = next(iter(tables.table("systems").named(name)), None)
     if row is None:
         raise KeyError(name)
     member = with_peaks(board(row["board"]), clock_mhz=clock_mhz) if row["board"] in board_names() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -146,3 +147,49 @@ def test_sizes_and_times_and_shares() -> None:
 
 def test_the_unknown_is_called_so() -> None:
     assert {units.gib(None), units.seconds(None), units.percent(None)} == {units.UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("text", "mhz"),
+    [
+        ("1830", 1830),
+        ("1830MHz", 1830),
+        (" 1830 mhz ", 1830),
+        ("1.83GHz", 1830),
+        ("1.83 GHZ", 1830),
+        ("0", 0),
+        ("1410.5", 1410.5),
+    ],
+)
+def test_clocks_that_people_write(text: str, mhz: float) -> None:
+    assert units.parse_mhz(text) == pytest.approx(mhz)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-5", "+5", "MHz", "1.83.0", "1,83GHz", "1e3", "nan", "inf", "1830 Hz", "1830kHz", "9" * 400]
+)
+def test_what_is_no_clock_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a clock"):
+        units.parse_mhz(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "gb"),
+    [("24", 24), ("24GB", 24), ("24 GiB", 24), ("24g", 24), ("24 gib", 24), ("512MB", 0.5), ("512 MiB", 0.5), ("0.5T", 500),
+     ("1.5TB", 1500), (" 80 GB ", 80), ("0", 0)],
+)  # fmt: skip
+def test_memory_as_cards_are_sold(text: str, gb: float) -> None:
+    assert units.parse_memory_gb(text) == pytest.approx(gb)
+
+
+@pytest.mark.parametrize("text", ["", "-8", "lots", "GB", "1,5GB", "nan", "1e3", "24KB", "24 P", "24GBs", "24 G B", "9" * 400])
+def test_what_is_no_memory_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a size of memory"):
+        units.parse_memory_gb(text)
+
+
+@pytest.mark.parametrize("parse", [units.parse_mhz, units.parse_memory_gb])
+@given(st.text(max_size=20))
+def test_any_text_is_a_quantity_or_refused(parse: Callable[[str], float], text: str) -> None:
+    with contextlib.suppress(UsageError):
+        assert 0 <= parse(text) < float("inf")

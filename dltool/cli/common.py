@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -190,17 +190,23 @@ def names(text: Iterable[str] | None) -> list[str]:
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
     """A command that ends with one line of what happened, one of what to do, and the right exit code.
 
-    Where it takes an `out`, the fields of `Output` become its options, and an unknown format is refused before any work.
+    Where it takes a dataclass (`Output` and the like), the fields become its options; an unknown format is refused before any
+    work.
     """
     signature = inspect.signature(command, eval_str=True)
-    own = [parameter for name, parameter in signature.parameters.items() if name != "out"]
-    shared = inspect.signature(Output, eval_str=True).parameters if "out" in signature.parameters else {}
+    groups: dict[str, Callable[..., Any]] = {
+        name: taken.annotation for name, taken in signature.parameters.items() if is_dataclass(taken.annotation)
+    }
+    own = [parameter for name, parameter in signature.parameters.items() if name not in groups]
+    fields = {name: inspect.signature(kind, eval_str=True).parameters for name, kind in groups.items()}
+    shared = [parameter for name in sorted(fields, key="out".__eq__) for parameter in fields[name].values()]
 
     @functools.wraps(command)
     def run(**options: Any) -> None:
         try:
-            if shared:
-                options["out"] = Output(**{name: options.pop(name) for name in shared})
+            for name, kind in groups.items():
+                options[name] = kind(**{field: options.pop(field) for field in fields[name]})
+            if "out" in groups:
                 options["out"].check()
             command(**options)
         except DltoolError as error:
@@ -220,7 +226,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             say(_crash_text(error))
             raise typer.Exit(ExitCode.CRASH) from None
 
-    keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared.values())]
+    keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared)]
     # Where typer looks for the options.
     vars(run)["__signature__"] = signature.replace(parameters=keyword_only)
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword_only}

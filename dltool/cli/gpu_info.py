@@ -62,7 +62,7 @@ def gpu_info(
         boards = _named(names, clock)
     else:
         machine, boards = _here(clock)
-    _warn(quiet=out.quiet)
+    warn_of_tables(quiet=out.quiet)
     if plot:
         _draw(boards, dtype, plot, out)
     result = report("gpu-info", machine=machine, boards=boards, **architectures)
@@ -156,7 +156,7 @@ def _listed(
     return selection.ordered(boards, sort) if sort else boards
 
 
-def _warn(*, quiet: bool) -> None:
+def warn_of_tables(*, quiet: bool) -> None:
     """Say which rows of the tables are malformed."""
     from dltool import tables
 

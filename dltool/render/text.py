@@ -9,7 +9,7 @@ from dltool.results import Report
 @FORMATS.register("text")
 def render(report: Report, style: Style) -> str:
     """Whatever the report holds, each part in its own way."""
-    from dltool.render.terminal import architectures, boards, findings, measurements, page
+    from dltool.render.terminal import architectures, boards, compat, findings, measurements, page
 
     sheet = page.Page(style)
     if report.findings:
@@ -18,6 +18,8 @@ def render(report: Report, style: Style) -> str:
         boards.show(report, sheet)
     if report.architectures:
         architectures.show(report, sheet)
+    if report.compat:
+        compat.show(report, sheet)
     if report.measurements:
         measurements.show(report, sheet)
     return sheet.text()

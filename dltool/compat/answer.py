@@ -1,0 +1,215 @@
+"""The verdict on a question, and the newest published build that suits all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from dltool.catalog import Architecture, Support
+from dltool.compat import builds, packages, rules_driver, rules_packages, rules_torch
+from dltool.compat.builds import cuda_of_build
+from dltool.compat.drivers import branches_for, driver_floor
+from dltool.compat.question import Question
+from dltool.compat.rules import RULES
+from dltool.compat.versions import version
+from dltool.results import Compatibility, Finding, Recommendation, Status
+
+__all__ = ["TorchChoice", "answer", "judge", "newest_torch", "recommend", "support"]
+_LOADED = (rules_driver, rules_torch, rules_packages)
+_RELAXED = {
+    "kernel_module": "the other kernel modules",
+    "driver": "another driver",
+    "python": "another Python",
+    "packages": "none of the other packages",
+    "cuda": "another toolkit",
+    "glibc": "a newer C library",
+    "os": "Linux",
+    "compute_capabilities": "another GPU",
+}
+"""Constraints, one of which may be moved, and what is then in their place; the cheapest to move first."""
+_MOVABLE = ("kernel_module", "driver", "python", "packages")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchChoice:
+    """The newest published torch that suits a question."""
+
+    torch: str
+    build: str
+    companions: tuple[str, ...]
+    index: str
+    verdict: str = "ok"
+
+    def requirements(self) -> str:
+        """What to give to pip: exact versions with the build's local label, and the index that serves them."""
+        pins = [f'"{name}+{self.build}"' for name in (f"torch=={self.torch}", *self.companions)]
+        return f"{' '.join(pins)} --index-url {self.index}"
+
+
+def judge(question: Question) -> tuple[Finding, ...]:
+    """What every rule says, in their order; a rule of which nothing was asked says nothing."""
+    return tuple(replace(finding, id=name) for name, rule in RULES.items() for finding in rule(question))
+
+
+def verdict(findings: Iterable[Finding]) -> str:
+    """The worst of the findings: "error", "warning", "unknown" or "ok"."""
+    found = {finding.status for finding in findings}
+    order = ((Status.FAIL, "error"), (Status.WARN, "warning"), (Status.UNKNOWN, "unknown"))
+    return next((word for status, word in order if status in found), "ok")
+
+
+def answer(question: Question) -> Compatibility:
+    """Verdict, all findings, and the recommendation."""
+    findings = judge(question)
+    return Compatibility(verdict=verdict(findings), findings=findings, recommend=recommend(question), relax=relax(question))
+
+
+def recommend(question: Question) -> Recommendation | None:
+    """The newest published build that suits driver, GPUs, Python, system and packages at once.
+
+    Where none does, the one that suits once a single constraint is moved that its owner can move, which `needs` names; None
+    where even that does not help.
+    """
+    choice, needs = choose(question), ""
+    if choice is None:
+        choice, needs = next(((found, text) for field, found, text in _relaxed(question) if field in _MOVABLE), (None, ""))
+    if choice is None:
+        return None
+    same = question.torch == choice.torch and question.build == choice.build
+    why = "what was asked is the newest that suits" if same else "the newest published build that suits all that was asked"
+    if needs:
+        why = f"nothing suits as it is; this does with {needs}"
+    return Recommendation(
+        torch=choice.torch,
+        build=choice.build,
+        install=(f"python -m pip install {choice.requirements()}",),
+        packages=choice.companions,
+        needs=needs,
+        why=why if choice.verdict == "ok" else f"{why}; it works with a limit, see its findings",
+    )
+
+
+def choose(question: Question) -> TorchChoice | None:
+    """The newest release, in the build that suits best; one with a limit only where no release is without."""
+    limited: TorchChoice | None = None
+    names = [name for name in question.packages if name in rules_packages.COMPANIONS]
+    others = {name: found for name, found in question.packages.items() if name not in rules_packages.COMPANIONS}
+    wanted = {name: "" for name in names if name != "numpy"}
+    base = replace(question, cudnn=None, compat_package=None, extension_ptx=None, gcc=None, packages={**others, **wanted})
+    for row in builds.releases():
+        for build in ("cpu",) if question.cpu_only else builds.cuda_builds(row):
+            candidate = replace(base, torch=row["torch"], build=build)
+            word = _quick_verdict(candidate)
+            if word == "ok" or (word == "warning" and limited is None):
+                choice = _choice(candidate, names, word)
+                if word == "ok":
+                    return choice
+                limited = choice
+    return limited
+
+
+def _quick_verdict(question: Question) -> str:
+    """As `verdict`, but it stops at the first rule that rules the candidate out."""
+    worst = "ok"
+    for rule in RULES.values():
+        for finding in rule(question):
+            if finding.status in (Status.FAIL, Status.UNKNOWN):
+                return "error"
+            if finding.status is Status.WARN:
+                worst = "warning"
+    return worst
+
+
+def _choice(question: Question, names: Sequence[str], word: str) -> TorchChoice:
+    torch, build = question.torch or "", question.build or ""
+    windows = question.os == "windows"
+    pins = (
+        packages.companion_pin(torch, build, name, windows=windows) for name in names if name in ("torchvision", "torchaudio")
+    )
+    return TorchChoice(
+        torch=torch, build=build, companions=tuple(pin for pin in pins if pin), index=builds.wheel_index(build), verdict=word
+    )
+
+
+def relax(question: Question) -> tuple[str, ...]:
+    """Where nothing suits: which single constraint, moved, lets something suit, and what that would be."""
+    if choose(question) is not None:
+        return ()
+    return tuple(f"{text}: torch {choice.torch}+{choice.build} would suit" for _, choice, text in _relaxed(question))
+
+
+def _relaxed(question: Question) -> Iterator[tuple[str, TorchChoice, str]]:
+    """The constraint, the best without it, and in words what must be in its place."""
+    free = Question()
+    for field, instead in _RELAXED.items():
+        if getattr(question, field) == getattr(free, field):
+            continue
+        choice = choose(replace(question, **{field: getattr(free, field)}))
+        if choice is not None:
+            yield field, choice, _drivers_for(question.compute_capabilities, choice.build) if field == "driver" else instead
+
+
+def _drivers_for(compute_capabilities: Sequence[str], build: str) -> str:
+    """The driver branches that drive all GPUs and run the build's CUDA."""
+    floor = driver_floor(cuda_of_build(build) or "")
+    branches = [
+        int(row["branch"])
+        for row in branches_for(compute_capabilities[0] if compute_capabilities else "7.5")
+        if all(row in branches_for(capability) for capability in compute_capabilities)
+        and (floor is None or int(row["branch"]) >= version(floor.floor).major)
+        and row["type"] != "developer"
+    ]
+    return f"driver branch {branches[0]} to {branches[-1]}" if branches else "another driver"
+
+
+def newest_torch(
+    *,
+    python: str | None,
+    driver: str | None,
+    compute_capabilities: Sequence[str],
+    windows: bool = False,
+    wsl: bool = False,
+    processor: str = "x86_64",
+    companions: Iterable[str] = (),
+    glibc: str | None = None,
+) -> TorchChoice | None:
+    """The newest published CUDA build that suits everything named at once; None where no build is known to.
+
+    Args:
+        python: version of the interpreter.
+        driver: version of the driver; None when a driver is still to be installed.
+        compute_capabilities: of every GPU that must run it.
+        wsl: Linux wheels on the driver of Windows, whose versions are counted otherwise.
+        companions: which of torchvision and torchaudio to choose along with it.
+        glibc: version of the C library.
+    """
+    return choose(
+        Question(
+            python=python,
+            driver=driver,
+            compute_capabilities=tuple(compute_capabilities),
+            os="windows" if windows else "wsl" if wsl else "linux",
+            arch=builds.processor_name(processor),
+            packages=dict.fromkeys(companions, ""),
+            glibc=glibc,
+        )
+    )
+
+
+def support(architecture: Architecture, *, aarch64: bool = False) -> Support:
+    """Which CUDA toolkits, driver branches and PyTorch releases support a GPU of this architecture, and the last that did.
+
+    Args:
+        aarch64: the GPU sits beside an Arm processor (Jetson, Grace).
+    """
+    choice = choose(Question(compute_capabilities=(architecture.compute_capability,), arch="aarch64" if aarch64 else "x86_64"))
+    return Support(
+        cuda_first=architecture.cuda_first or None,
+        cuda_last=architecture.cuda_last or None,
+        driver_last=architecture.driver_last or None,
+        torch_last=choice.torch if choice else None,
+        torch_build=choice.build if choice else None,
+        torch_newest=choice is not None and choice.torch == builds.releases()[0]["torch"],
+    )

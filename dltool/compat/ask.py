@@ -1,0 +1,205 @@
+"""From what a user types to a question: every value is checked, and what was completed is said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from dltool import names, tables
+from dltool.catalog import board
+from dltool.compat import builds, packages, rules_packages
+from dltool.compat.drivers import driver_branch, forward_package
+from dltool.compat.gpucode import TEGRA
+from dltool.compat.question import Question
+from dltool.compat.versions import compute_capability, parse, version
+from dltool.errors import UsageError, unknown_name
+from dltool.systems import is_system, members
+
+_PACKAGE = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:==?\s*([^\s=].*?))?\s*")
+_ALIASES = {"flash_attn": "flash-attn", "flashattention": "flash-attn", "onnxruntime_gpu": "onnxruntime-gpu"}
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """A question, and what had to be assumed to make it one."""
+
+    question: Question
+    assumed: tuple[str, ...] = ()
+
+
+def ask(
+    *,
+    driver: str | None = None,
+    gpu: str | None = None,
+    cc: str | None = None,
+    cuda: str | None = None,
+    cudnn: str | None = None,
+    torch: str | None = None,
+    python: str | None = None,
+    os: str | None = None,
+    arch: str | None = None,
+    glibc: str | None = None,
+    kernel_module: str | None = None,
+    compat_package: str | None = None,
+    gcc: str | None = None,
+    extension_ptx: str | None = None,
+    with_: Iterable[str] = (),
+    base: Question | None = None,
+) -> Asked:
+    """The question behind the options of the command line.
+
+    Args:
+        torch: "2.14.1", "2.14.1+cu126", "2.14".
+        gpu: any name of a board; `cc` stands in its place.
+        with_: further packages, "torchvision==0.29.2" or "torchvision".
+        base: what is asked besides, as of this machine; given values win.
+
+    Raises:
+        UsageError: a value is none, says too little, or contradicts another.
+    """
+    assumed: list[str] = []
+    system = _one_of("system", os, ("linux", "windows", "wsl")) or (base.os if base else "linux")
+    release, build = _torch(torch, system, arch, assumed)
+    capabilities, segments = _gpus(gpu, cc)
+    given = {
+        "driver": _driver(driver, assumed),
+        "compute_capabilities": capabilities,
+        "gpu_segments": segments,
+        "tegra": "jetson" in segments or None,
+        "cuda": _cuda(cuda),
+        "cudnn": parse("cuDNN", cudnn, parts=2, example="9.10.2") if cudnn else None,
+        "torch": release,
+        "build": build,
+        "python": parse("Python", python, parts=2, example="3.12") if python else None,
+        "os": system,
+        "arch": _one_of("processor", builds.processor_name(arch) if arch else None, ("x86_64", "aarch64")),
+        "glibc": parse("glibc", glibc, parts=2, example="2.31") if glibc else None,
+        "kernel_module": _one_of("kernel module", kernel_module, ("open", "proprietary")),
+        "compat_package": _compat_package(compat_package),
+        "gcc": parse("gcc", gcc, parts=1, example="13.2") if gcc else None,
+        "extension_ptx": _cuda(extension_ptx),
+        "packages": {**(base.packages if base else {}), **_packages(with_)} or None,
+    }
+    _contradictions(given)
+    known = {name: value for name, value in given.items() if value not in (None, ())}
+    start = {name: getattr(base, name) for name in base.__struct_fields__} if base else {}
+    return Asked(question=Question(**{**start, **known}), assumed=tuple(assumed))
+
+
+def _contradictions(given: Mapping[str, object]) -> None:
+    system = given["os"]
+    if system == "windows" and given["glibc"]:
+        raise UsageError("--glibc is of Linux, --os is windows", remedy="Leave one of them out.")
+    if system == "windows" and given["kernel_module"]:
+        raise UsageError("--kernel-module is of Linux, --os is windows", remedy="Leave one of them out.")
+
+
+def _one_of(kind: str, value: str | None, known: tuple[str, ...]) -> str | None:
+    if value is None or value.casefold() in known:
+        return value.casefold() if value else None
+    raise unknown_name(kind, value, known)
+
+
+def _driver(text: str | None, assumed: list[str]) -> str | None:
+    """A branch alone ("535") is taken for its first version, the least that it can be."""
+    if text is None:
+        return None
+    driver = parse("the driver", text.upper().removeprefix("R"), parts=1, example="535.183.01")
+    if len(version(driver).release) > 1:
+        return driver
+    row = driver_branch(driver)
+    if row is None or row["branch"] != driver:
+        return f"{driver}.0"
+    assumed.append(f"driver {driver} is a branch: taken for its first version, {row['first_version']}")
+    return row["first_version"]
+
+
+def _cuda(text: str | None) -> str | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*(?:cuda[- ]?)?(\d+)(?:\.(\d+|x))?(\.[\d.]+)?\s*", text.casefold())
+    if match is None:
+        raise UsageError(f"`{text}` is no version of CUDA", remedy="Write it like 12.8.")
+    if match[2] in (None, "x"):
+        minors = sorted(
+            {row["cuda"].split(".")[1] for row in tables.rows("compat/cuda") if row["cuda"].startswith(f"{match[1]}.")}, key=int
+        )
+        known = f"Name a minor: {', '.join(f'{match[1]}.{minor}' for minor in minors)}." if minors else "Write it like 12.8."
+        raise UsageError(f"`{text}` is a whole major of CUDA", remedy=known)
+    return f"{match[1]}.{match[2]}{match[3] or ''}"
+
+
+def _torch(text: str | None, system: str, arch: str | None, assumed: list[str]) -> tuple[str | None, str | None]:
+    if text is None:
+        return None, None
+    number, _, build = text.strip().partition("+")
+    release = _release(number, assumed)
+    if build:
+        if not re.fullmatch(r"cpu|cu\d{2,3}", build):
+            raise UsageError(f"`{build}` is no build of PyTorch", remedy="Write it like cu126, cu130 or cpu.")
+        return release, build
+    row = builds.torch_release(release)
+    if row is None:
+        return release, None
+    aarch64 = builds.processor_name(arch or "") == "aarch64"
+    served = row["windows"] if system == "windows" else row["linux_aarch64"] if aarch64 else row["default_build"]
+    build = row["default_build"] if served == "cuda" else served or row["default_build"]
+    assumed.append(f"torch {release} without a build: taken for what PyPI serves there, {build}")
+    return release, build
+
+
+def _release(text: str, assumed: list[str]) -> str:
+    release = parse("PyTorch", text, parts=2, example="2.14.1+cu126")
+    if len(version(release).release) > 2:
+        return release
+    patches = [row["torch"] for row in builds.releases() if row["torch"].startswith(f"{release}.")]
+    if not patches:
+        return f"{release}.0"
+    assumed.append(f"torch {release} is a series: taken for its newest release, {patches[0]}")
+    return patches[0]
+
+
+def _gpus(gpu: str | None, cc: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if gpu is not None and cc is not None:
+        raise UsageError("--gpu and --cc say the same thing", remedy="Leave one of them out.")
+    if cc is not None:
+        capabilities = tuple(dict.fromkeys(compute_capability(part) for part in cc.split(",")))
+        return capabilities, ("jetson",) if set(capabilities) & TEGRA else ()
+    if gpu is None:
+        return (), ()
+    found = names.resolve(gpu)
+    if not found.shipped and not found.boards:
+        raise UsageError(f"no GPU called `{gpu}` ever shipped: {found.note}", remedy="See: dltool gpu-info --list")
+    boards = [board(name) for member in found.boards for name in (members(member) if is_system(member) else (member,))]
+    capabilities = tuple(dict.fromkeys(own.compute_capability for own in boards if own.compute_capability))
+    if len(capabilities) != 1:
+        raise UsageError(
+            f"`{gpu}` is GPUs of compute capability {', '.join(capabilities) or 'unknown'}",
+            remedy="Name one board, or give --cc.",
+        )
+    return capabilities, tuple(dict.fromkeys(own.segment for own in boards if own.segment))
+
+
+def _compat_package(text: str | None) -> str | None:
+    if text is None:
+        return None
+    row = forward_package(text)
+    if row is None:
+        raise unknown_name("compat package", text, [row["package"] for row in tables.rows("compat/forward_compat")])
+    return row["package"]
+
+
+def _packages(texts: Iterable[str]) -> dict[str, str]:
+    known = (*rules_packages.COMPANIONS, *packages.stack_components())
+    found = {}
+    for text in texts:
+        match = _PACKAGE.fullmatch(text)
+        if match is None:
+            raise UsageError(f"`{text}` is no package", remedy="Write it like torchvision==0.29.2.")
+        name = match[1].casefold()
+        name = _ALIASES.get(name, name.replace("_", "-"))
+        if name not in known:
+            raise unknown_name("package", match[1], known)
+        found[name] = parse(name, match[2], parts=1, example=f"{name}==1.2.3") if match[2] else ""
+    return found

@@ -1,0 +1,76 @@
+"""Versions as people write them: compared as versions, and completed only where the assumption can be said."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from dltool.errors import UsageError
+
+
+@cache
+def version(text: str) -> Version:
+    """A version to compare: driver, CUDA, Python or package.
+
+    Raises:
+        InvalidVersion: the text is none.
+    """
+    return Version(text)
+
+
+def known_version(text: str | None) -> Version | None:
+    """`version`, or None where there is no text or no sense in it."""
+    try:
+        return version(text) if text else None
+    except InvalidVersion:
+        return None
+
+
+@cache
+def accepts(specifier: str, text: str) -> bool:
+    """Does a specifier as in package metadata (">=2.0,<3") accept this version? An empty one accepts every one."""
+    return SpecifierSet(specifier).contains(version(text), prereleases=True)
+
+
+def minor(text: str) -> str:
+    """`"12.8.1"` -> `"12.8"`."""
+    return ".".join(text.split(".")[:2])
+
+
+def major(text: str) -> int:
+    """`"12.8.1"` -> 12."""
+    return version(text).major
+
+
+def parse(kind: str, text: str, *, parts: int, example: str) -> str:
+    """A version that a user typed, refused where it is none or says too little.
+
+    Args:
+        kind: what it is the version of, for the message.
+        parts: how many parts it must have at least.
+        example: a good one.
+
+    Raises:
+        UsageError: no version, or too few parts.
+    """
+    cleaned = text.strip().removeprefix("v")
+    if known_version(cleaned) is None or not re.match(r"\d", cleaned) or len(cleaned) > 60:
+        raise UsageError(f"`{text}` is no version of {kind}", remedy=f"Write it like {example}.")
+    if len(version(cleaned).release) < parts:
+        raise UsageError(f"`{text}` says too little of {kind}: it needs {parts} parts", remedy=f"Write it like {example}.")
+    return cleaned
+
+
+def compute_capability(text: str) -> str:
+    """`"8.6"`, `"86"`, `"sm_86"`, `"sm_100a"` -> `"8.6"`, `"10.0"`.
+
+    Raises:
+        UsageError: none of these forms.
+    """
+    match = re.fullmatch(r"\s*(?:(?:sm|compute)_)?(\d{1,2})\.?(\d)[af]?\s*", text.casefold())
+    if match is None:
+        raise UsageError(f"`{text}` is no compute capability", remedy="Write it like 8.6 or sm_86.")
+    return f"{match[1]}.{match[2]}"
