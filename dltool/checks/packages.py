@@ -193,6 +193,7 @@ def torch_companions_mismatched(machine: Machine) -> Iterator[Finding]:
             )
             continue
         suits, wanted = verdict or (True, companion.version.partition("+")[0])
+        suits = suits or _one_minor(companion.version, wanted)
         if suits and not other_build:
             yield Finding(status=Status.PASS, summary=f"{companion.name} {companion.version} belongs to torch {torch.version}")
             continue
@@ -206,13 +207,26 @@ def torch_companions_mismatched(machine: Machine) -> Iterator[Finding]:
             status=Status.FAIL,
             summary=f"{companion.name} {companion.version} {what}",
             evidence=evidence,
-            remedies=(
-                Remedy(
-                    text="Install the one that belongs to it.",
-                    commands=(f'{pip(python)} "{companion.name}=={wanted}+{build}" --index-url {compat.wheel_index(build)}',),
-                ),
-            ),
+            remedies=tuple(_install_companion(machine, python, companion.name, torch.version, build)),
         )
+
+
+def _one_minor(installed: str, wanted: str) -> bool:
+    """Patch releases share their binary interface: pip may complain, but the import works."""
+    have, belongs = compat.known_version(installed), compat.known_version(wanted)
+    return have is not None and belongs is not None and have.release[:2] == belongs.release[:2]
+
+
+def _install_companion(machine: Machine, python: PythonEnv, name: str, torch: str, build: str) -> Iterator[Remedy]:
+    """The companion of this build; where none was published for it, a torch that has one."""
+    pin = compat.companion_pin(torch, build, name, windows=machine.os.system == "Windows")
+    if pin is None:
+        yield from install_torch(machine, why=f"Install a torch for whose CUDA there is a {name} too.")
+        return
+    yield Remedy(
+        text="Install the one that belongs to it.",
+        commands=(f'{pip(python)} "{pin}+{build}" --index-url {compat.wheel_index(build)}',),
+    )
 
 
 @check("nvidia-wheels-mixed")

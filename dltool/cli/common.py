@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -195,7 +195,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     """
     signature = inspect.signature(command, eval_str=True)
     groups: dict[str, Callable[..., Any]] = {
-        name: taken.annotation for name, taken in signature.parameters.items() if is_dataclass(taken.annotation)
+        name: cast(Any, taken.annotation) for name, taken in signature.parameters.items() if is_dataclass(taken.annotation)
     }
     own = [parameter for name, parameter in signature.parameters.items() if name not in groups]
     fields = {name: inspect.signature(kind, eval_str=True).parameters for name, kind in groups.items()}

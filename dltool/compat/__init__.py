@@ -12,12 +12,12 @@ from dltool.compat.answer import TorchChoice, answer, judge, newest_torch, recom
 from dltool.compat.builds import TorchCode, cuda_of_build, torch_build, torch_code, torch_release, wheel_index
 from dltool.compat.drivers import DriverFloor, driver_floor, dropped_by_cuda
 from dltool.compat.gpucode import code_runs_on, ptx_runs_on
-from dltool.compat.packages import companion_suits
+from dltool.compat.packages import companion_pin, companion_suits
 from dltool.compat.question import Question, of_machine
 from dltool.compat.versions import known_version, version
 
 __all__ = [
-    "DriverFloor", "Question", "TorchChoice", "TorchCode", "answer", "code_runs_on", "companion_suits", "cuda_of_build",
+    "DriverFloor", "Question", "TorchChoice", "TorchCode", "answer", "code_runs_on", "companion_pin", "companion_suits", "cuda_of_build",
     "driver_floor", "dropped_by_cuda", "judge", "known_version", "newest_torch", "of_machine", "ptx_runs_on", "recommend",
     "support", "torch_build", "torch_code", "torch_release", "version", "wheel_index",
 ]  # fmt: skip
