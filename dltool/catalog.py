@@ -199,12 +199,18 @@ def architectures() -> tuple[Architecture, ...]:
 @cache
 def _places() -> Mapping[str, str]:
     """Which table holds each board, by the board's name."""
-    return {name: table.name for table in tables.in_folder("gpus") for name in table.first_cells()}
+    places: dict[str, str] = {}
+    for table in tables.in_folder("gpus"):
+        for name in filter(None, table.first_cells()):
+            if name in places:
+                table.complain_of_name(name, f"a second board called {name}")
+            places.setdefault(name, table.name)
+    return places
 
 
 @cache
 def _rows_of(table: str) -> Mapping[str, tables.Row]:
-    return {row["name"]: row for row in tables.rows(table)}
+    return {row["name"]: row for row in reversed(tables.rows(table))}  # of two of one name the first counts
 
 
 def board_names() -> Collection[str]:

@@ -56,6 +56,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, listing: str | N
         hints.append("Did you mean " + " or ".join(f"`{candidate}`" for candidate in near) + "?")
     if listing:
         hints.append(f"All of them: {listing}")
-    elif 0 < len(names) <= 30:
-        hints.append("Known: " + ", ".join(names))
+    elif names and (not near or len(names) <= 30):
+        hints.append("Known: " + ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else ""))
     return UsageError(f"unknown {kind} `{name}`", remedy=" ".join(hints) or f"No {kind} is known.")

@@ -23,16 +23,21 @@ from dltool.errors import UsageError, unknown_name
 
 _BRANDS = frozenset({"geforce", "tesla", "quadro", "rtx", "gtx", "gt", "gts", "grid"})
 _FORMS = frozenset({"pcie", "sxm", "sxm2", "sxm3", "sxm4", "sxm5", "oem"})
+_VARIANTS = frozenset({"laptop", "maxq", "super", "mac", "pro", "series", "embedded"})
 _NOISE = frozenset({"nvidia", "corporation", "gpu", "with", "design", "graphics", "card", "generation", "edition", "lhr"})
 _SAME = {"notebook": "laptop", "mobile": "laptop"}
-_WORD = re.compile(r"\d+(?:\.\d+)?gb|(?:sxm|ddr|gddr|hbm|lpddr)\d+[a-z]*|[a-z]+|\d+")
+_WORD = re.compile(r"\d+(?:\.\d+)?gb|(?:sxm|ddr|gddr|hbm|lpddr)\d+[a-z]*|[a-z]{2,}|[a-z]?\d+(?:[a-z](?![a-z]))?|[a-z]")
+"""A letter before or after a number belongs to it: M4000 and 4000M are two boards."""
 _MEMORY = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)\s?-?g(?:i?b)?(?![a-z0-9])")
 _SIZE = re.compile(r"\d+(?:\.\d+)?gb")
-_DEVICE_ID = re.compile(r"10de[:\s-]?([0-9a-f]{4})|0x([0-9a-f]{4})(?:10de)?", re.IGNORECASE)
+_DEVICE_ID = re.compile(
+    r"(?<![0-9a-f])10de[:\s-]?([0-9a-f]{4})(?![0-9a-f])|0x([0-9a-f]{4})(?:10de)?(?![0-9a-f])", re.IGNORECASE
+)
 _VGPU = re.compile(r"(?P<family>.+?)-(?P<share>\d+(?:-\d+)?)-?(?P<series>[A-Z])?(?:EQ|ME)?$")
 _MIG = re.compile(r"\s+MIG\s+(?P<slices>\d+)g\.(?P<memory>\d+)gb(?:\+\S+)?$", re.IGNORECASE)
 _SERIES = re.compile(r"\b(?:(rtx|gtx|gts|gt)\s*)?(\d{2,3}|\d{4})\s*(?:series|系列|系|xx)", re.IGNORECASE)
 _GEFORCE = re.compile(r"GeForce (?:([A-Z]+) )?(\d+)")
+_FAMILY = 60
 _MOST = 400
 """Names compared letter by letter for a suggestion."""
 
@@ -166,21 +171,35 @@ def _listed(asked: str) -> Resolution | None:
     if never:
         meant = resolve(never[0]["board"]).boards if never[0]["board"] else ()
         return Resolution(asked=asked, boards=meant, note=never[0]["note"], shipped=False)
-    rows = [row for row in rows if row["name"] == asked and row["kind"] == "nvml"] or rows
-    own = _of_key(asked) if any(row["kind"] == "nvml" for row in rows) else ()
-    boards = tuple(dict.fromkeys([*own, *(row["board"] for row in rows)]))
+    reported = [row for row in rows if row["kind"] == "nvml"]
+    reported = [row for row in reported if row["name"] == asked] or reported  # capitals tell some laptop GPUs apart
+    own = _of_key(asked) if reported else ()
+    spoken = [row["board"] for row in (*reported, *rows) if row in reported or row["kind"] == "alias"]
+    boards = tuple(name for name in dict.fromkeys([*own, *spoken]) if name.casefold() in _folded())
     return Resolution(asked=asked, boards=boards) if boards else None
 
 
 def _bracketed(asked: str) -> Resolution | None:
-    """A line of lspci: `NVIDIA Corporation TU104M [GeForce RTX 2080 Mobile] (rev a1)`; alternatives stand behind slashes."""
-    inside = re.findall(r"\[([^\]]+)\]", asked)
+    """A line of lspci: `NVIDIA Corporation TU104M [GeForce RTX 2080 Mobile] (rev a1)`; alternatives stand behind slashes.
+
+    The chip before the bracket decides between boards of one name.
+    """
+    inside = re.findall(r"\[([^\[\]]+)\]", asked)
     if not inside:
         return None
-    parts = [part.strip() for part in inside[-1].split("/")]
-    found = [_exact(part) or _listed(part) or _by_words(part) for part in parts]
+    parts = [part.strip() for part in inside[-1].split("/") if re.search(r"\d|titan", part, re.IGNORECASE)]
+    found = [_exact(part) or _listed(part) or _by_words(part) or _by_words(_without_revision(part)) for part in parts]
     names = tuple(dict.fromkeys(name for each in found if each is not None for name in each.boards))
-    return Resolution(asked=asked, boards=names) if names else None
+    chip = re.search(r"\b(G[A-Z]\d{3}|[ATG][DUA]\d{3})", asked.partition("[")[0])
+    same = tuple(name for name in names if chip and name in board_names() and (board(name).chip or "").startswith(chip[1]))
+    other_chip = tuple(own for name in names if chip and (own := f"{name} {chip[1]}") in board_names())
+    return Resolution(asked=asked, boards=same or other_chip or names) if names else None
+
+
+def _without_revision(part: str) -> str:
+    """As the driver names it: revisions are one product, and from RTX 30 on every Max-Q is a laptop GPU."""
+    text = re.sub(r"\b(rev\.?\s*\w+|refresh|usm|v2)\b", "", part, flags=re.IGNORECASE)
+    return re.sub(r"max-?\s?q", "Mobile", text, flags=re.IGNORECASE)
 
 
 def _by_words(asked: str) -> Resolution | None:
@@ -230,19 +249,26 @@ def _mig(asked: str) -> Resolution | None:
 def _vgpu(asked: str) -> Resolution | None:
     """`GRID A100-10C`: a share of a board, by the family of its profile."""
     match = _VGPU.fullmatch(asked.strip())
-    if match is None:
-        return None
-    boards = tuple(dict.fromkeys(row["board"] for row in _same_words(match["family"]) if row["kind"] == "vgpu"))
-    if not boards:
-        return None
+    boards = _of_vgpu(match["family"]) if match else ()
+    if match is None or not boards:
+        whole = _of_vgpu(asked)
+        return (
+            Resolution(asked=asked, boards=whole, note="a family of vGPU profiles: shares of the GPU that follows")
+            if whole
+            else None
+        )
     kind = {"A": "applications", "B": "desktops", "C": "compute", "Q": "workstations"}.get(match["series"] or "", "")
     note = f"a vGPU profile ({match['share']} GB{f', for {kind}' if kind else ''}): a share of the GPU that follows"
     return Resolution(asked=asked, boards=boards, note=note)
 
 
+def _of_vgpu(family: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row["board"] for row in _same_words(family) if row["kind"] == "vgpu"))
+
+
 def _group(asked: str) -> Resolution | None:
     """A chip (`GA102`), an architecture (`Hopper`), a compute capability (`sm_90`) or a series (`GTX 10 series`)."""
-    boards = _of_series(asked) or _of_chip(asked) or _of_architecture(asked)
+    boards = _of_series(asked) or _of_chip(asked) or _of_architecture(asked) or _of_family(asked)
     return Resolution(asked=asked, boards=boards, group=True) if boards else None
 
 
@@ -258,10 +284,22 @@ def _of_architecture(asked: str) -> tuple[str, ...]:
     return tuple(row["name"] for row in tables.folder("gpus") if row["chip"] in chips) if chips else ()
 
 
+def _of_family(asked: str) -> tuple[str, ...]:
+    """Boards and systems that share a family's word: `Jetson`, `DGX`, `Orin`."""
+    words = _words(asked)
+    if not words or any(len(word) < 3 or not word.isalpha() or word in _BRANDS | _FORMS | _VARIANTS for word in words):
+        return ()
+    found = tuple(name for name in _near(words) if words <= _words(name))
+    return found if len(found) <= _FAMILY else ()
+
+
 def architectures_named(asked: str) -> tuple[Architecture, ...]:
     """The architectures that a name means: `Hopper`, `Ada`, `sm_90`; none where it is the name of something else."""
     words = frozenset(word for word in _words(asked) if not re.fullmatch(r"20[012]\d", word))
-    capability = re.fullmatch(r"\s*(?:sm|compute)_?(\d+)(\d)\s*", asked.casefold())
+    capability = re.fullmatch(
+        r"\s*(?:(?:sm|compute)_?(?=\d+[af]?\s*$)|(?:compute capability|cc)?\s*(?=\d+\.\d\s*$))(\d+)\.?(\d)[af]?\s*",
+        asked.casefold(),
+    )
     if capability:
         return tuple(own for own in architectures() if own.compute_capability == f"{capability[1]}.{capability[2]}")
     if not words or any(word.isdigit() for word in words):
@@ -307,13 +345,16 @@ def _words(name: str) -> frozenset[str]:
     text = re.sub(r"max-?\s?q\b", "maxq", name.casefold())
     text = re.sub(r"lite hash rate|\(rev \w+\)", "", text)
     text = text.replace("tisuper", "ti super")
+    text = re.sub(r"(?<=\d) (?=d\b)", "", text)  # RTX 4090 D is written 4090D too
     text = _MEMORY.sub(r" \1gb ", text)
     return frozenset(_SAME.get(word, word) for word in _WORD.findall(text)) - _NOISE
 
 
 def _key(name: str) -> str:
     """A name without what tells nothing apart: capitals, signs, "NVIDIA", "GeForce"."""
-    return " ".join(word for word in re.findall(r"[a-z]+|\d+", name.casefold()) if word not in ("nvidia", "geforce"))
+    return " ".join(
+        word for word in re.findall(r"[a-z]+|\d+|[^\x00-\x7f]+", name.casefold()) if word not in ("nvidia", "geforce")
+    )
 
 
 def _sizes(name: str) -> set[str]:
@@ -327,8 +368,9 @@ def _near(wanted: frozenset[str]) -> list[str]:
 
 def _with_number(wanted: frozenset[str], among: Mapping[str, Any]) -> list[str]:
     """The names, of those in small letters, that hold the longest number of `wanted` (or its longest word): worth a look."""
-    numbers = [word for word in wanted if word.isdigit()]
-    rarest = max(numbers or (word for word in wanted if not _SIZE.fullmatch(word)), key=len, default="")
+    spoken = [word for word in wanted if not _SIZE.fullmatch(word)]
+    numbers = [match[0] for word in spoken if (match := re.search(r"\d+", word))]
+    rarest = max(numbers or spoken, key=len, default="")
     if not rarest:
         return []
     same = r"\d" if numbers else "[a-z]"

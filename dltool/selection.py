@@ -105,7 +105,7 @@ def peak_keys(dtype: str, *, kind: str = "dtype", also: Iterable[str] = ()) -> t
 def _of_kind(boards: list[Board], kind: str, wanted: str, fact: Callable[[Board], str | None]) -> list[Board]:
     known = {value for board in boards if (value := fact(board))}
     same = {value for value in known if value.casefold() == wanted.casefold()}
-    same = same or {value for value in known if value.casefold().startswith(wanted.casefold())}
+    same = same or {value for value in known if wanted and value.casefold().startswith(wanted.casefold())}
     if not same:
         raise unknown_name(kind, wanted, known)
     return [board for board in boards if fact(board) in same]

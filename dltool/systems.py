@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from dltool import tables
 from dltool.catalog import Board, Member, Peak, board, board_names
+from dltool.errors import UsageError
 from dltool.peaks import with_peaks
 
 _FACTS = {
@@ -35,8 +36,11 @@ def system(name: str, *, clock_mhz: float | None = None) -> Board:
 
     Raises:
         KeyError: there is none of exactly this name.
+        UsageError: its row is malformed.
     """
     row = next(iter(tables.table("systems").named(name)), None)
+    if row is None and is_system(name):
+        raise UsageError(f"the row of {name} is malformed: {'; '.join(tables.problems())}", remedy="Mend catalog/systems.csv.")
     if row is None:
         raise KeyError(name)
     member = with_peaks(board(row["board"]), clock_mhz=clock_mhz) if row["board"] in board_names() else None

@@ -19,10 +19,15 @@ _NUMBERS = frozenset({
     "fp64_per_clock_sm", "memory_gb", "memory_bus_bits", "memory_gb_per_s", "l2_mib", "tdp_w", "nvlink_gb_per_s", "dense",
     "sparse", "factor", "gpus", "cpu_memory_gb", "gpu_memory_gb", "power_w", "cuda_cores_per_sm", "ops_per_clock_per_core",
     "epsilon", "epsilon_out", "epsilon_product", "epsilon_accumulate", "bits", "exponent_bits", "mantissa_bits", "largest",
-    "smallest_normal",
+    "smallest_normal", "sparsity", "fp4_sparsity",
+    # operations per clock per SM, by peak key
+    "fp64", "fp64_tensor", "fp32", "fp16", "bf16", "tf32_tensor", "fp16_tensor", "fp16_tensor_acc32", "bf16_tensor",
+    "fp8_tensor", "fp8_tensor_acc32", "fp6_tensor", "fp4_tensor", "int8", "int8_tensor", "int4_tensor", "int1_tensor",
 })  # fmt: skip
 """Columns that hold a number or nothing, in whatever table they stand."""
 _WHOLE = frozenset({"sms", "cuda_cores", "tensor_cores", "rt_cores", "memory_bus_bits", "cuda_cores_per_sm", "gpus", "bits"})
+
+_REQUIRED = frozenset({"cuda_cores_per_sm", "ops_per_clock_per_core", "bits"})
 
 _problems: dict[str, None] = {}
 
@@ -50,16 +55,18 @@ class Table:
         self.name = name
         path = directory() / f"{name}.csv"
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").split("\n")  # splitlines would part cells at rarer signs too
         except (OSError, UnicodeDecodeError) as error:
             raise CannotRun(f"cannot read the table {path}: {error}", remedy="Install dltool anew.") from None
         self.columns: list[str] = next(csv.reader(lines[:1]), [])
-        self.lines = lines[1:]
+        self.lines = [line.removesuffix("\r") for line in lines[1:]]
+        while self.lines and not self.lines[-1]:
+            self.lines.pop()
         self._checked = [(at, column) for at, column in enumerate(self.columns) if column in _NUMBERS]
 
     def first_cells(self) -> list[str]:
-        """What stands in the first column, line by line: cheap, for nothing else is taken apart."""
-        return [next(csv.reader((line,)))[0] if line.startswith('"') else line.partition(",")[0] for line in self.lines if line]
+        """What stands in the first column, line by line (nothing for an empty line): cheap, no row is taken apart."""
+        return [next(csv.reader((line,)))[0] if line.startswith('"') else line.partition(",")[0] for line in self.lines]
 
     def named(self, name: str) -> list[Row]:
         """The well-formed rows whose first cell is `name`; no other is taken apart."""
@@ -78,11 +85,11 @@ class Table:
     def rows(self) -> tuple[Row, ...]:
         """All rows that are well formed."""
         try:
-            parted = list(csv.reader(self.lines, strict=True))
+            parted = list(csv.reader(self.lines, strict=True)) if all(self.lines) else []
         except csv.Error:
             parted = []
         if len(parted) != len(self.lines):  # an open quote swallows the lines after it: find out which
-            found = (self.row(number) for number in range(len(self.lines)))
+            found = (self.row(number) for number, line in enumerate(self.lines) if line)
         else:
             found = (self._row(number, cells) for number, cells in enumerate(parted))
         return tuple(row for row in found if row is not None)
@@ -93,10 +100,17 @@ class Table:
             return None
         for at, column in self._checked:
             cell = cells[at]
+            if not cell and column in _REQUIRED:
+                self._complain(number, f"column {column} is empty")
+                return None
             if cell and not _is_number(cell, whole=column in _WHOLE):
                 self._complain(number, f"column {column}: `{cell}` is not a {'whole ' * (column in _WHOLE)}number")
                 return None
         return dict(zip(self.columns, cells, strict=True))
+
+    def complain_of_name(self, name: str, what: str) -> None:
+        """Keep a problem with the last row of a name."""
+        self._complain(max(number for number, first in enumerate(self.first_cells()) if first == name), what)
 
     def _complain(self, number: int, what: str) -> None:
         _problems.setdefault(f"catalog/{self.name}.csv line {number + 2}, {what}; the row is left out")

@@ -82,7 +82,6 @@ def test_every_vgpu_profile_leads_to_its_board() -> None:
     assert all("vGPU" in names.resolve(row["name"] + "-8Q").note for row in families)
 
 
-@pytest.mark.xfail(strict=True, reason="_vgpu wants a size behind a dash, which the profiles of Kepler's time have not")
 def test_vgpu_profiles_of_kepler_are_whole_names() -> None:
     profiles = [row for row in NAMES if row["kind"] == "vgpu" and re.fullmatch(r"GRID K\d+Q?", row["name"])]
     assert [
@@ -168,7 +167,6 @@ def test_what_contradicts_itself_is_a_list_with_a_note() -> None:
         "nvidia h100",
         pytest.param(
             "NVIDIA H100",
-            marks=pytest.mark.xfail(strict=True, reason="_listed: a row of nvml with the same capitals silences the aliases"),
         ),
     ],
 )
@@ -188,7 +186,6 @@ def test_what_people_type_goes_before_the_one_board_that_a_driver_so_calls(asked
         ("4T", set()),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="_words is a set of letters and figures: M4000, 4000M and M4000M are one to it")
 def test_a_letter_before_a_number_is_not_one_behind_it(asked: str, found: set[str]) -> None:
     answer = resolved(asked)
     assert set(answer.boards if answer else ()) == found
@@ -248,7 +245,6 @@ def test_ids_that_are_not_known(asked: str) -> None:
     assert resolved(asked) is None
 
 
-@pytest.mark.xfail(strict=True, reason="_DEVICE_ID has no end: 0x22041 is read as 0x2204")
 @pytest.mark.parametrize("asked", ["0x22041", "10de:22041", "0x22041234"])
 def test_an_id_is_not_found_inside_a_longer_one(asked: str) -> None:
     assert resolved(asked) is None
@@ -268,7 +264,7 @@ def test_names_of_the_list_of_pci_ids() -> None:
     assert len(known) > 300
     answers = {(device, name): resolved(name) for device, name in listed}  # no crash
     right = [key for key in known if (found := answers[key]) is not None and owners[key[0]] & set(found.boards)]
-    assert len(right) / len(known) >= 0.85
+    assert len(right) / len(known) >= 0.9
     assert all(answers[key] is not None for key in right)
 
 
@@ -364,7 +360,6 @@ def test_series(asked: str, pattern: str) -> None:
     assert found.boards == tuple(name for name in BOARDS if re.match(rf"{pattern}(?!\d)", name))
 
 
-@pytest.mark.xfail(strict=True, reason="_key drops 部分系 and 系: GTX700系 is taken for the row GTX700部分系")
 def test_a_series_is_not_taken_for_a_part_of_it() -> None:
     assert boards("GTX700系") == boards("GTX 700 series")
 
@@ -402,7 +397,6 @@ def test_the_nearest_names_are_suggested(asked: str, suggested: str | None) -> N
     assert suggested is None or f"`{suggested}`" in caught.value.remedy
 
 
-@pytest.mark.xfail(strict=True, reason="_bracketed looks for the end of each [ up to the end of the text: quadratic")
 def test_many_brackets_cost_no_more_than_other_signs() -> None:
     start = time.perf_counter()
     assert resolved("[" * 20_000) is None
@@ -460,7 +454,12 @@ def mutations(draw: st.DrawFn) -> str:
     return draw(st.sampled_from([" ", " ", "-", "_"])).join(words)
 
 
-LISTED = {squeezed(row["name"]).replace("geforce", "") for row in NAMES}
+def bare(name: str) -> str:
+    """The letters and figures that a look-up in names.csv goes by."""
+    return re.sub(r"nvidia|geforce|[^a-z0-9]", "", name.casefold())
+
+
+LISTED = {bare(row["name"]) for row in NAMES}
 
 
 @given(mutations())
@@ -468,13 +467,7 @@ LISTED = {squeezed(row["name"]).replace("geforce", "") for row in NAMES}
 def test_a_board_is_never_guessed_from_the_name_of_another(text: str) -> None:
     """Whatever is made of a name: the number of each board that it leads to stands in it."""
     found = resolved(text)
-    if (
-        found is None
-        or found.group
-        or not found.shipped
-        or squeezed(text).replace("geforce", "") in LISTED
-        or "vGPU" in found.note
-    ):
+    if found is None or found.group or not found.shipped or bare(text) in LISTED or "vGPU" in found.note:
         return
     written = set(re.findall(r"\d+", text))
     for name in found.boards:

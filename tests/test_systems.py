@@ -80,10 +80,10 @@ def test_a_clock_is_for_all_members() -> None:
 
 
 def test_a_system_of_boards_that_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = dict.fromkeys(ROWS[0], "")
-    unknown = {**row, "name": "Box", "kind": "system", "board": "Z100", "gpus": "8", "gpu_memory_gb": "640", "source": "x"}
-    vague = {**row, "name": "Blank", "kind": "system", "source": "x"}
-    monkeypatch.setattr(tables, "rows", lambda name: (unknown, vague))
+    table = tables.table("systems")
+    facts = {"Box": {"kind": "system", "board": "Z100", "gpus": "8", "gpu_memory_gb": "640"}, "Blank": {"kind": "system"}}
+    lines = [",".join({"name": name, **known}.get(column, "") for column in table.columns) for name, known in facts.items()]
+    monkeypatch.setattr(table, "lines", [*table.lines, *lines])
     box = systems.system("Box")
     assert (box.members, box.memory_gb) == ((Member(board="Z100", count=8),), 640)
     assert (box.architecture, box.memory_gb_per_s, box.peaks) == (None, None, {})

@@ -7,6 +7,7 @@ import errno
 import functools
 import inspect
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -100,8 +101,13 @@ def finish(
 
 
 def say_error(error: DltoolError) -> None:
-    """What happened, and what to do."""
-    say(f"error: {error}\n\nhint: {error.remedy}")
+    """What happened in one line, and what to do: what a user typed may hold anything."""
+    say(f"error: {_one_line(str(error), 700)}\n\nhint: {_one_line(error.remedy, 2000)}")
+
+
+def _one_line(text: str, longest: int) -> str:
+    line = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())
+    return line if len(line) <= longest else f"{line[:longest]} ..."
 
 
 def _forget_stdout() -> None:

@@ -50,8 +50,11 @@ def gpu_info(
 
     Without a name: the GPUs here, or the CPU where there is none. Example: dltool gpu-info "H100 SXM" "RTX 4090"
     """
-    listed = any((list_, arch, segment, min_memory, since, sort)) or bool(dtype and not names and not plot)
-    _check(names=bool(names), listed=listed, archs=archs, clock=bool(clock), per=per, plot=plot)
+    _keys(dtype)  # refuses what is no dtype before anything else
+    filters = any(value is not None for value in (arch, segment, min_memory, since, sort))
+    listed = list_ or filters or (dtype is not None and not names and not plot)
+    _check(names=bool(names), listed=listed, archs=archs, clock=clock is not None, plot=plot)
+    _check_looks(listed=listed, archs=archs, explain=explain, per=per, dtype=dtype, plot=plot, text=out.format_name == "text")
     machine = None
     architectures = _architectures(names, all_=archs)
     if archs:
@@ -75,18 +78,34 @@ def gpu_info(
     finish(result, out, keep=result if machine is not None else None, looks=looks)
 
 
-def _check(*, names: bool, listed: bool, archs: bool, clock: bool, per: str | None, plot: str | None) -> None:
+def _check(*, names: bool, listed: bool, archs: bool, clock: bool, plot: str | None) -> None:
     """Refuse options that contradict one another, before any work.
 
     Raises:
-        UsageError: they do, or a value is none.
+        UsageError: they do.
     """
-    if listed and (names or clock or plot):
-        raise UsageError("--list and its filters go without names, --clock and --plot", remedy="See: dltool gpu-info --help")
     if archs and (names or listed or clock or plot):
         raise UsageError("--archs goes alone", remedy="One architecture: dltool gpu-info Hopper")
+    if listed and (names or clock or plot):
+        raise UsageError("--list and its filters go without names, --clock and --plot", remedy="See: dltool gpu-info --help")
+
+
+def _check_looks(
+    *, listed: bool, archs: bool, explain: bool, per: str | None, dtype: str | None, plot: str | None, text: bool
+) -> None:
+    """Refuse what would have no effect.
+
+    Raises:
+        UsageError: an option for something that is not shown, or a value that is none.
+    """
     if per is not None and per.casefold() not in ("watt", "gb/s"):
         raise unknown_name("measure", per, ("watt", "gb/s"))
+    if (per or explain) and (listed or archs):
+        raise UsageError("--per and --explain are for named boards", remedy="Name them: dltool gpu-info L40S L4 --per watt")
+    if dtype is not None and not listed and not plot:
+        raise UsageError("--dtype is for lists and --plot", remedy="dltool gpu-info --list --dtype bf16")
+    if plot == "-" and not text:
+        raise UsageError("--plot - draws in the terminal, beside text only", remedy="Name a file: --plot roofline.png")
     if plot is not None:
         from dltool.render import plot as plots
 
@@ -108,7 +127,8 @@ def _named(names: list[str], clock: str | None) -> tuple[Board, ...]:
     from dltool import sheets
 
     clock_mhz = _clock(clock)
-    boards = {board.name: board for asked in names for board in sheets.of(asked, clock_mhz=clock_mhz)}
+    readable = (asked.encode(errors="replace").decode() for asked in names)
+    boards = {board.name: board for asked in readable for board in sheets.of(asked, clock_mhz=clock_mhz)}
     return tuple(boards.values())
 
 
@@ -147,13 +167,13 @@ def _listed(
         map(peaks.with_peaks, catalog.boards().values()),
         architecture=arch,
         segment=segment,
-        min_memory_gb=parse_memory_gb(min_memory) if min_memory else None,
+        min_memory_gb=parse_memory_gb(min_memory) if min_memory is not None else None,
         keys=_keys(dtype),
         since=since,
     )
     if not boards:
         raise UsageError("no board has all of these traits", remedy="Ask for less: dltool gpu-info --list")
-    return selection.ordered(boards, sort) if sort else boards
+    return selection.ordered(boards, sort) if sort is not None else boards
 
 
 def warn_of_tables(*, quiet: bool) -> None:

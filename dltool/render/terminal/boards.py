@@ -35,6 +35,7 @@ def show(report: Report, page: Page) -> None:
         if gpu is not None and place and _same_product(board, boards[place - 1]):
             _title(board, gpu, page)
             _state(gpu, report.machine, page)
+            _differences(board, page)
             continue  # its peaks are those of the board above
         _one(board, gpu, report.machine, page)
 
@@ -65,8 +66,7 @@ def _one(board: Board, gpu: Gpu | None, machine: Machine | None, page: Page) -> 
         page.labelled(label, text, indent=2)
     if gpu is not None:
         _state(gpu, machine, page)
-    for difference in board.differences:
-        page.labelled("differs", difference, indent=2, label_style="yellow")
+    _differences(board, page)
     architecture = architecture_of(board.compute_capability or "", board.chip)
     if architecture is not None and architecture.trait and gpu is None:
         page.labelled("brought", architecture.trait, indent=2)
@@ -81,6 +81,11 @@ def _one(board: Board, gpu: Gpu | None, machine: Machine | None, page: Page) -> 
         page.line(f"note: {board.note}", style="dim", indent=2)
     if page.style.explain and board.source:
         page.line(f"source: {board.source}", style="dim", indent=2)
+
+
+def _differences(board: Board, page: Page) -> None:
+    for difference in board.differences:
+        page.labelled("differs", difference, indent=2, label_style="yellow")
 
 
 def _supported(support: Support) -> Iterator[str]:
@@ -142,7 +147,7 @@ def _describe(board: Board) -> Iterator[str]:
 
 
 def _letters(name: str) -> str:
-    return "".join(filter(str.isalnum, name.casefold()))
+    return "".join(filter(str.isalnum, name.casefold())).removeprefix("nvidia")
 
 
 def _describe_cpu(board: Board, machine: Machine | None) -> Iterator[str]:

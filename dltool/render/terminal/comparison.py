@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.text import Text
 
@@ -17,6 +17,7 @@ _FIGURE = 9
 """Of a figure with the mark of the best."""
 _RATIO = 6
 _GAP = 2
+_WITH_RATIOS = _LABEL + 2 * (_GAP + _FIGURE) + _RATIO
 _FACTS: tuple[tuple[str, Callable[[Board], str]], ...] = (
     ("chip", lambda board: board.chip or "?"),
     ("capability", lambda board: board.compute_capability or "?"),
@@ -42,8 +43,9 @@ _UNITS = {
 
 def show(boards: Sequence[Board], page: Page) -> None:
     """All boards, in as many tables as the width of the page asks for; each table begins with the first board."""
+    best = _best(boards, page.style.per)
     for block in _that_fit(boards, page.width):
-        _side_by_side(block, page)
+        _side_by_side(block, page, best)
     clocks = {peak.clock_mhz for board in boards for peak in board.peaks.values() if peak.clock_mhz}
     clock = f"{clocks.pop():g} MHz" if len(clocks) == 1 else "boost clock"
     page.line(
@@ -53,23 +55,44 @@ def show(boards: Sequence[Board], page: Page) -> None:
     )
 
 
+def _best(boards: Sequence[Board], what: str | None) -> dict[str, float]:
+    """The best figure of each row over all boards, where they differ; of operations per byte none is better."""
+    rows = [(title, [figure(board) for board in boards], more) for title, figure, more in _FIGURES]
+    if what != "gb/s":
+        rows += [(label(key), [_value(board, key, what) for board in boards], True) for key in PEAK_KEYS]
+    best = {}
+    for title, values, more in rows:
+        known = [value for value in values if value is not None]
+        if len(set(known)) > 1:
+            best[title] = (max if more else min)(known)
+    return best
+
+
+def _value(board: Board, key: str, what: str | None) -> float | None:
+    if what:
+        return per(board, key, what)
+    return board.peaks[key].dense if key in board.peaks else None
+
+
 def _that_fit(boards: Sequence[Board], width: int) -> Iterator[Sequence[Board]]:
     """The boards in blocks no wider than the page; the first board leads each, for the others are measured by it."""
     first, others = boards[0], boards[1:]
-    room = max(1, (width - _LABEL - _GAP - _FIGURE) // (_GAP + _FIGURE + _RATIO))
+    room = max(1, (width - _LABEL - _GAP - _FIGURE) // (_GAP + _FIGURE + _RATIO))  # one at least, however narrow
     for start in range(0, len(others), room):
         yield (first, *others[start : start + room])
 
 
-def _side_by_side(boards: Sequence[Board], page: Page) -> None:
+def _side_by_side(boards: Sequence[Board], page: Page, best: Mapping[str, float]) -> None:
     rows = [_facts(title, [fact(board) for board in boards]) for title, fact in _FACTS]
-    for title, figure, more in _FIGURES:
+    ratios = page.width >= _WITH_RATIOS
+    for title, figure, _ in _FIGURES:
         values = [figure(board) for board in boards]
         if any(value is not None for value in values):
-            rows.append(_figures(title, values, [number(value) for value in values], more=more))
+            rows.append(_figures(title, values, [number(value) for value in values], best.get(title), ratios=ratios))
     for key in PEAK_KEYS:
         if any(key in board.peaks for board in boards):
-            rows.append(_peaks(key, boards, page.style.per))
+            values, texts = _peaks(key, boards, page.style.per)
+            rows.append(_figures(label(key), values, texts, best.get(label(key)), ratios=ratios))
     first, *others = _heads(boards)
     page.table([str(cell) for cell in first], [*others, *rows], right=range(1, len(boards) + 1))
 
@@ -90,26 +113,26 @@ def _facts(title: str, texts: Sequence[str], style: str = "") -> list[Cell]:
     return [title, *(Text(f"{text} ", style=style) for text in short)]
 
 
-def _peaks(key: str, boards: Sequence[Board], what: str | None) -> list[Cell]:
+def _peaks(key: str, boards: Sequence[Board], what: str | None) -> tuple[list[float | None], list[str]]:
     values, texts = [], []
     for board in boards:
         peak = board.peaks.get(key)
-        value = per(board, key, what) if what else peak.dense if peak else None
+        value = _value(board, key, what)
         mark = "?" if peak is not None and value is not None and peak.basis == "unverified" else ""
         values.append(value)
         texts.append(amount(value) + mark if peak is not None else "-" if board.peaks else "?")
-    return _figures(label(key), values, texts, more=True)
+    return values, texts
 
 
-def _figures(title: str, values: Sequence[float | None], texts: Sequence[str], *, more: bool) -> list[Cell]:
-    """A row of figures: the best is marked, and each but the first has its ratio beside it."""
-    known = [value for value in values if value is not None]
-    best = (max if more else min)(known) if len(set(known)) > 1 else None
+def _figures(
+    title: str, values: Sequence[float | None], texts: Sequence[str], best: float | None, *, ratios: bool
+) -> list[Cell]:
+    """A row of figures: the best of all boards is marked, and each but the first has its ratio beside it."""
     cells: list[Cell] = [title]
     for place, (value, text) in enumerate(zip(values, texts, strict=True)):
         is_best = best is not None and value == best
         cell = Text(f"{text}*" if is_best else f"{text} ", style="bold" if is_best else "")
-        cells.append(cell.append(_ratio(value, values[0]).rjust(_RATIO), style="dim") if place else cell)
+        cells.append(cell.append(_ratio(value, values[0]).rjust(_RATIO), style="dim") if place and ratios else cell)
     return cells
 
 

@@ -12,20 +12,30 @@ from dltool.render.terminal.page import Page
 from dltool.units import significant
 
 _WIDE = 100
+_NARROW = 72
+"""Below, the derivations stand under the table, not in it."""
 _PER = {"watt": "G/s per W", "gb/s": "op per byte"}
 
 
 def show(board: Board, page: Page) -> None:
     """Dense and sparse peaks; with --explain the derivation of each, and why the published figure is another."""
-    explain = page.style.explain
+    explain = page.style.explain and page.width >= _NARROW
     columns = _columns(board, page)
     peaks = {key: _scaled(peak, board) for key, peak in board.peaks.items()}
     rows = [
-        [label(key), *(figure(key, peak) for _, figure in columns), peak.unit, _how(peak) if explain else _mark(peak)]
+        [
+            label(key),
+            *(figure(key, peak) for _, figure in columns),
+            peak.unit,
+            _how(peak) if explain else _mark(peak, short=page.width < _NARROW),
+        ]
         for key, peak in peaks.items()
     ]
     head = ["peak", *(title for title, _ in columns), "unit", "how" if explain else ""]
     (page.table if explain else page.columns)(head, rows, right=range(1, len(columns) + 1), indent=2)
+    if page.style.explain and not explain:
+        for key, peak in peaks.items():
+            page.labelled(label(key), _how(peak), indent=2)
     for key, peak in peaks.items():
         if peak.difference:
             page.line(f"{label(key)}: {_amount_of(peak)} is published: {peak.difference}", style="dim", indent=2)
@@ -73,5 +83,7 @@ def _how(peak: Peak) -> str:
     return peak.formula.replace(" op/clock/SM", "").replace(" op/clock/core", "") + _mark(peak)
 
 
-def _mark(peak: Peak) -> str:
-    return "" if peak.basis == "derived" else f" [{peak.basis}]"
+def _mark(peak: Peak, *, short: bool = False) -> str:
+    if peak.basis == "derived":
+        return ""
+    return {"unverified": "?", "published": "cut"}.get(peak.basis, "") if short else f" [{peak.basis}]"
