@@ -3,6 +3,7 @@
     dltool.machine()          the facts of this machine
     dltool.doctor()           what is wrong with it
     dltool.gpu("H100 SXM")    a board of the catalogue with its derived peaks
+    dltool.compat(gpu="RTX 5090", driver="575", torch="2.9.1+cu128")    whether they go together, and what to install if not
     dltool.bench("gemm")      measurements
 
 These are the objects that the commands use. Importing dltool is cheap: each name loads its room when first asked for.
@@ -23,6 +24,6 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in ("doctor", "gpu"):
         return getattr(import_module("dltool.api"), name)
-    if name in ("machine", "bench"):  # modules that can be called, see dltool.api
+    if name in ("machine", "bench", "compat"):  # modules that can be called, see dltool.api
         return import_module(f"dltool.{name}")
     raise AttributeError(f"module 'dltool' has no attribute {name!r}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from dltool import catalog, peaks, sheets
 from dltool.machine import Machine
-from dltool.results import Finding, Measurement
+from dltool.results import Compatibility, Finding, Measurement
 
 
 def machine(*, python: str | None = None, measure_clock: bool = False) -> Machine:
@@ -37,6 +38,24 @@ def gpu(name: str, *, clock_mhz: float | None = None) -> catalog.Board:
     if clock_mhz is not None:
         peaks.check_clock(clock_mhz)
     return sheets.one(name, clock_mhz=clock_mhz)
+
+
+def compat(**given: Any) -> Compatibility:
+    """Whether the given versions go together, by which rules, and the newest published build that suits all of them.
+
+    Args:
+        given: any of driver, gpu, cc, cuda, cudnn, torch, python, os, arch, glibc, kernel_module, compat_package, gcc,
+            extension_ptx as text, and `with_`, a list of packages; see `dltool.compat.ask`. Nothing is this machine.
+
+    Raises:
+        UsageError: a value is none, says too little, or contradicts another.
+    """
+    from dltool import compat as rules
+    from dltool.compat.ask import ask
+    from dltool.compat.question import of_machine
+
+    question = ask(**given).question if given else of_machine(machine())
+    return rules.answer(question)
 
 
 def bench(

@@ -46,13 +46,23 @@ class Registry(Generic[T]):
         Raises:
             UsageError: no such name; the remedy suggests the nearest.
         """
-        self._load_own()
+        self._load_module(name)
+        if name not in self._items:
+            self._load_own()
         if name not in self._items:
             self._load_plugins()
         try:
             return self._items[name]
         except KeyError:
             raise unknown_name(self.kind, name, self._items, listing=self._listing) from None
+
+    def _load_module(self, name: str) -> None:
+        """Where a module of ours has the name of the thing, it alone will do: the others stay unloaded."""
+        if self._own_loaded or not name.isidentifier():
+            return
+        package = importlib.import_module(self._package)
+        if any(module.name == name for module in pkgutil.iter_modules(package.__path__)):
+            importlib.import_module(f"{self._package}.{name}")
 
     def names(self) -> tuple[str, ...]:
         """All names, in the order of registration."""

@@ -7,6 +7,8 @@ A malformed row is left out and kept as a problem, with its file, line and colum
 from __future__ import annotations
 
 import csv
+import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +29,21 @@ _NUMBERS = frozenset({
 """Columns that hold a number or nothing, in whatever table they stand."""
 _WHOLE = frozenset({"sms", "cuda_cores", "tensor_cores", "rt_cores", "memory_bus_bits", "cuda_cores_per_sm", "gpus", "bits"})
 
+_VERSION = re.compile(r"\d+(\.\d+)*([a-z]+\d*|\.dev\d+)?")
+_VERSIONS: Mapping[str, tuple[str, ...]] = {
+    "compat/cuda": ("cuda", "driver_linux", "driver_windows", "minor_compat_linux", "minor_compat_windows", "min_cc", "max_cc"),
+    "compat/torch_releases": ("torch", "python_min", "python_max", "glibc_min"),
+    "compat/torch_archs": ("torch",),
+    "compat/driver_branches": ("branch", "first_version", "max_cuda", "min_cc", "max_cc"),
+    "compat/code_runs_on": ("device_from", "device_to", "lifted_from_cuda"),
+    "compat/kernel_modules": ("min_cc", "max_cc"),
+    "compat/cudnn": ("cudnn_from", "cudnn_to", "cuda_major", "min_cc", "max_cc", "driver_linux", "driver_windows"),
+    "compat/companions": ("torch", "version"),
+    "compat/host_compilers": ("cuda", "gcc_min", "gcc_max"),
+    "compat/other_stack": ("min_cc",),
+    "compat/forward_compat": ("cuda",),
+}
+"""Columns of a table that hold one version or nothing."""
 _REQUIRED = frozenset({"cuda_cores_per_sm", "ops_per_clock_per_core", "bits"})
 
 _problems: dict[str, None] = {}
@@ -62,6 +79,7 @@ class Table:
         self.lines = [line.removesuffix("\r") for line in lines[1:]]
         while self.lines and not self.lines[-1]:
             self.lines.pop()
+        self._versions = [at for at, column in enumerate(self.columns) if column in _VERSIONS.get(name, ())]
         self._checked = [(at, column) for at, column in enumerate(self.columns) if column in _NUMBERS]
 
     def first_cells(self) -> list[str]:
@@ -105,6 +123,10 @@ class Table:
                 return None
             if cell and not _is_number(cell, whole=column in _WHOLE):
                 self._complain(number, f"column {column}: `{cell}` is not a {'whole ' * (column in _WHOLE)}number")
+                return None
+        for at in self._versions:
+            if cells[at] and not _VERSION.fullmatch(cells[at]):
+                self._complain(number, f"column {self.columns[at]}: `{cells[at]}` is no version")
                 return None
         return dict(zip(self.columns, cells, strict=True))
 

@@ -46,7 +46,7 @@ class Asking:
     @property
     def given(self) -> bool:
         """Whether anything was asked."""
-        return any(getattr(self, field.name) for field in fields(self))
+        return any(getattr(self, field.name) not in (None, []) for field in fields(self))
 
     def ask(self, base: Question | None = None) -> Asked:
         """The question; `base` says what is so besides.
@@ -62,5 +62,5 @@ class Asking:
             "driver", "gpu", "cc", "cuda", "cudnn", "torch", "python", "os", "arch", "glibc", "kernel_module",
             "compat_package", "gcc", "extension_ptx",
         )  # fmt: skip
-        wanted = [*(f"{name}=={version}" for name, version in named.items() if version), *names(self.with_)]
+        wanted = [*(f"{name}=={version}" for name, version in named.items() if version is not None), *names(self.with_)]
         return ask(**{name: getattr(self, name) for name in own}, with_=wanted, base=base)

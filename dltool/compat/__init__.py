@@ -8,6 +8,7 @@ rules_*.py         the rules; doctor's checks use the same functions of the tabl
 answer.py          the verdict, the newest build that suits, and what to relax where none does
 """
 
+from dltool.callable_module import make_callable
 from dltool.compat.answer import TorchChoice, answer, judge, newest_torch, recommend, support
 from dltool.compat.builds import TorchCode, cuda_of_build, torch_build, torch_code, torch_release, wheel_index
 from dltool.compat.drivers import DriverFloor, driver_floor, dropped_by_cuda
@@ -17,7 +18,10 @@ from dltool.compat.question import Question, of_machine
 from dltool.compat.versions import known_version, version
 
 __all__ = [
-    "DriverFloor", "Question", "TorchChoice", "TorchCode", "answer", "code_runs_on", "companion_pin", "companion_suits", "cuda_of_build",
-    "driver_floor", "dropped_by_cuda", "judge", "known_version", "newest_torch", "of_machine", "ptx_runs_on", "recommend",
-    "support", "torch_build", "torch_code", "torch_release", "version", "wheel_index",
+    "DriverFloor", "Question", "TorchChoice", "TorchCode", "answer", "code_runs_on", "companion_pin",
+    "companion_suits", "cuda_of_build", "driver_floor", "dropped_by_cuda", "judge", "known_version", "newest_torch",
+    "of_machine", "ptx_runs_on", "recommend", "support", "torch_build", "torch_code", "torch_release", "version",
+    "wheel_index",
 ]  # fmt: skip
+
+make_callable(__name__)

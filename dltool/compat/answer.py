@@ -29,7 +29,9 @@ _RELAXED = {
     "compute_capabilities": "another GPU",
 }
 """Constraints, one of which may be moved, and what is then in their place; the cheapest to move first."""
-_MOVABLE = ("kernel_module", "driver", "python", "packages")
+_PINNED = ("torchvision", "torchaudio", "torchtext", "torchdata")
+"""Companions that are installed beside torch; triton and NumPy come by themselves."""
+_MOVABLE = ("kernel_module", "driver", "python", "packages", "cuda")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,14 @@ def verdict(findings: Iterable[Finding]) -> str:
 def answer(question: Question) -> Compatibility:
     """Verdict, all findings, and the recommendation."""
     findings = judge(question)
-    return Compatibility(verdict=verdict(findings), findings=findings, recommend=recommend(question), relax=relax(question))
+    choice = choose(question)
+    moved = () if choice is not None else tuple(_relaxed(question))
+    return Compatibility(
+        verdict=verdict(findings),
+        findings=findings,
+        recommend=_recommendation(question, choice, moved),
+        relax=tuple(f"{text}: torch {found.torch}+{found.build} would suit" for _, found, text in moved),
+    )
 
 
 def recommend(question: Question) -> Recommendation | None:
@@ -72,9 +81,16 @@ def recommend(question: Question) -> Recommendation | None:
     Where none does, the one that suits once a single constraint is moved that its owner can move, which `needs` names; None
     where even that does not help.
     """
-    choice, needs = choose(question), ""
+    choice = choose(question)
+    return _recommendation(question, choice, () if choice is not None else tuple(_relaxed(question)))
+
+
+def _recommendation(
+    question: Question, choice: TorchChoice | None, moved: Sequence[tuple[str, TorchChoice, str]]
+) -> Recommendation | None:
+    needs = ""
     if choice is None:
-        choice, needs = next(((found, text) for field, found, text in _relaxed(question) if field in _MOVABLE), (None, ""))
+        choice, needs = next(((found, text) for field, found, text in moved if field in _MOVABLE), (None, ""))
     if choice is None:
         return None
     same = question.torch == choice.torch and question.build == choice.build
@@ -125,19 +141,10 @@ def _quick_verdict(question: Question) -> str:
 def _choice(question: Question, names: Sequence[str], word: str) -> TorchChoice:
     torch, build = question.torch or "", question.build or ""
     windows = question.os == "windows"
-    pins = (
-        packages.companion_pin(torch, build, name, windows=windows) for name in names if name in ("torchvision", "torchaudio")
-    )
+    pins = (packages.companion_pin(torch, build, name, windows=windows) for name in names if name in _PINNED)
     return TorchChoice(
         torch=torch, build=build, companions=tuple(pin for pin in pins if pin), index=builds.wheel_index(build), verdict=word
     )
-
-
-def relax(question: Question) -> tuple[str, ...]:
-    """Where nothing suits: which single constraint, moved, lets something suit, and what that would be."""
-    if choose(question) is not None:
-        return ()
-    return tuple(f"{text}: torch {choice.torch}+{choice.build} would suit" for _, choice, text in _relaxed(question))
 
 
 def _relaxed(question: Question) -> Iterator[tuple[str, TorchChoice, str]]:
@@ -148,7 +155,9 @@ def _relaxed(question: Question) -> Iterator[tuple[str, TorchChoice, str]]:
             continue
         choice = choose(replace(question, **{field: getattr(free, field)}))
         if choice is not None:
-            yield field, choice, _drivers_for(question.compute_capabilities, choice.build) if field == "driver" else instead
+            if field == "driver":
+                instead = "a newer JetPack" if question.tegra else _drivers_for(question.compute_capabilities, choice.build)
+            yield field, choice, instead
 
 
 def _drivers_for(compute_capabilities: Sequence[str], build: str) -> str:

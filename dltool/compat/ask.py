@@ -18,6 +18,8 @@ from dltool.errors import UsageError, unknown_name
 from dltool.systems import is_system, members
 
 _PACKAGE = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:==?\s*([^\s=].*?))?\s*")
+_FIRST_BRANCH = 300
+_ONLY_TEGRA = TEGRA | {"11.0"}
 _ALIASES = {"flash_attn": "flash-attn", "flashattention": "flash-attn", "onnxruntime_gpu": "onnxruntime-gpu"}
 
 
@@ -59,9 +61,19 @@ def ask(
         UsageError: a value is none, says too little, or contradicts another.
     """
     assumed: list[str] = []
+    texts = (driver, gpu, cc, cuda, cudnn, torch, python, os, arch, glibc, kernel_module, compat_package, gcc, extension_ptx)
+    if any(text is not None and not text.strip() for text in texts):
+        raise UsageError("an option has no value", remedy="Leave it out, or give it one: --driver 535.183.01")
     system = _one_of("system", os, ("linux", "windows", "wsl")) or (base.os if base else "linux")
-    release, build = _torch(torch, system, arch, assumed)
-    capabilities, segments = _gpus(gpu, cc)
+    capabilities, segments = _gpus(gpu, cc, assumed)
+    processor = _one_of("processor", builds.processor_name(arch) if arch else None, ("x86_64", "aarch64"))
+    if processor is None and set(segments) & {"jetson", "superchip"}:
+        processor = "aarch64"
+        assumed.append("this GPU sits beside an Arm processor: aarch64")
+    elif processor is None and os is None and base is None:
+        assumed.append("no system was named: Linux on x86_64")
+    release, build = _torch(torch, system, processor, assumed)
+    musl = glibc is not None and glibc.strip().casefold() == "musl"
     given = {
         "driver": _driver(driver, assumed),
         "compute_capabilities": capabilities,
@@ -73,8 +85,9 @@ def ask(
         "build": build,
         "python": parse("Python", python, parts=2, example="3.12") if python else None,
         "os": system,
-        "arch": _one_of("processor", builds.processor_name(arch) if arch else None, ("x86_64", "aarch64")),
-        "glibc": parse("glibc", glibc, parts=2, example="2.31") if glibc else None,
+        "arch": processor,
+        "musl": musl or None,
+        "glibc": parse("glibc", glibc, parts=2, example="2.31") if glibc and not musl else None,
         "kernel_module": _one_of("kernel module", kernel_module, ("open", "proprietary")),
         "compat_package": _compat_package(compat_package),
         "gcc": parse("gcc", gcc, parts=1, example="13.2") if gcc else None,
@@ -105,11 +118,14 @@ def _driver(text: str | None, assumed: list[str]) -> str | None:
     """A branch alone ("535") is taken for its first version, the least that it can be."""
     if text is None:
         return None
-    driver = parse("the driver", text.upper().removeprefix("R"), parts=1, example="535.183.01")
+    driver = parse("the driver", text.strip().upper().removeprefix("R"), parts=1, example="535.183.01")
+    if not re.fullmatch(r"[\d.]+", driver) or version(driver).major < _FIRST_BRANCH:
+        raise UsageError(f"`{text}` is no version of NVIDIA's driver", remedy="Write it like 535.183.01; CUDA goes to --cuda.")
     if len(version(driver).release) > 1:
         return driver
     row = driver_branch(driver)
     if row is None or row["branch"] != driver:
+        assumed.append(f"driver {driver} is a branch that is not in the tables: taken for {driver}.0")
         return f"{driver}.0"
     assumed.append(f"driver {driver} is a branch: taken for its first version, {row['first_version']}")
     return row["first_version"]
@@ -118,7 +134,7 @@ def _driver(text: str | None, assumed: list[str]) -> str | None:
 def _cuda(text: str | None) -> str | None:
     if text is None:
         return None
-    match = re.fullmatch(r"\s*(?:cuda[- ]?)?(\d+)(?:\.(\d+|x))?(\.[\d.]+)?\s*", text.casefold())
+    match = re.fullmatch(r"\s*(?:cuda[- ]?)?(\d{1,3})(?:\.(\d{1,3}|x))?(\.\d[\d.]{0,20})?\s*", text.casefold(), re.ASCII)
     if match is None:
         raise UsageError(f"`{text}` is no version of CUDA", remedy="Write it like 12.8.")
     if match[2] in (None, "x"):
@@ -133,11 +149,16 @@ def _cuda(text: str | None) -> str | None:
 def _torch(text: str | None, system: str, arch: str | None, assumed: list[str]) -> tuple[str | None, str | None]:
     if text is None:
         return None, None
-    number, _, build = text.strip().partition("+")
+    number, plus, build = text.strip().partition("+")
+    if plus and not build:
+        raise UsageError(f"`{text}` names no build", remedy="Write it like 2.14.1+cu126.")
     release = _release(number, assumed)
     if build:
-        if not re.fullmatch(r"cpu|cu\d{2,3}", build):
+        if not re.fullmatch(r"cpu|cu\d{2,3}", build, re.ASCII):
             raise UsageError(f"`{build}` is no build of PyTorch", remedy="Write it like cu126, cu130 or cpu.")
+        known = dict.fromkeys(name for row in tables.rows("compat/torch_releases") for name in row["builds"].split())
+        if build not in known and builds.torch_release(release) is not None:
+            raise unknown_name("build of PyTorch", build, known)
         return release, build
     row = builds.torch_release(release)
     if row is None:
@@ -160,17 +181,25 @@ def _release(text: str, assumed: list[str]) -> str:
     return patches[0]
 
 
-def _gpus(gpu: str | None, cc: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if gpu is not None and cc is not None:
-        raise UsageError("--gpu and --cc say the same thing", remedy="Leave one of them out.")
-    if cc is not None:
-        capabilities = tuple(dict.fromkeys(compute_capability(part) for part in cc.split(",")))
-        return capabilities, ("jetson",) if set(capabilities) & TEGRA else ()
+def _gpus(gpu: str | None, cc: str | None, assumed: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    said = tuple(dict.fromkeys(compute_capability(part) for part in cc.split(","))) if cc is not None else ()
     if gpu is None:
-        return (), ()
+        return said, ("jetson",) if set(said) & _ONLY_TEGRA else ()
+    capabilities, segments = _boards(gpu, assumed)
+    if said and said != capabilities:
+        raise UsageError(
+            f"--gpu {gpu} is compute capability {capabilities[0]}, --cc says {', '.join(said)}", remedy="Leave one of them out."
+        )
+    return capabilities, segments
+
+
+def _boards(gpu: str, assumed: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Compute capability and segments of what a name means; all its boards must be of one."""
     found = names.resolve(gpu)
     if not found.shipped and not found.boards:
         raise UsageError(f"no GPU called `{gpu}` ever shipped: {found.note}", remedy="See: dltool gpu-info --list")
+    if not found.shipped:
+        assumed.append(f"nothing called {gpu} ever shipped ({found.note}): taken for {found.boards[0]}")
     boards = [board(name) for member in found.boards for name in (members(member) if is_system(member) else (member,))]
     capabilities = tuple(dict.fromkeys(own.compute_capability for own in boards if own.compute_capability))
     if len(capabilities) != 1:
@@ -185,14 +214,16 @@ def _compat_package(text: str | None) -> str | None:
     if text is None:
         return None
     row = forward_package(text)
-    if row is None:
-        raise unknown_name("compat package", text, [row["package"] for row in tables.rows("compat/forward_compat")])
-    return row["package"]
+    if row is not None:
+        return row["package"]
+    if re.fullmatch(r"cuda-compat-\d{1,2}-\d{1,2}", text.strip().casefold(), re.ASCII):
+        return text.strip().casefold()  # one that the tables do not know
+    raise unknown_name("compat package", text, [row["package"] for row in tables.rows("compat/forward_compat")])
 
 
 def _packages(texts: Iterable[str]) -> dict[str, str]:
-    known = (*rules_packages.COMPANIONS, *packages.stack_components())
-    found = {}
+    known = tuple(dict.fromkeys((*rules_packages.COMPANIONS, *packages.stack_components())))
+    found: dict[str, str] = {}
     for text in texts:
         match = _PACKAGE.fullmatch(text)
         if match is None:
@@ -201,5 +232,7 @@ def _packages(texts: Iterable[str]) -> dict[str, str]:
         name = _ALIASES.get(name, name.replace("_", "-"))
         if name not in known:
             raise unknown_name("package", match[1], known)
+        if found.get(name) and match[2] and found[name] != match[2]:
+            raise UsageError(f"{name} is given twice: {found[name]} and {match[2]}", remedy="Leave one of them out.")
         found[name] = parse(name, match[2], parts=1, example=f"{name}==1.2.3") if match[2] else ""
     return found

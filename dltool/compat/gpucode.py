@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from dltool import tables
+from dltool.catalog import architectures
 from dltool.compat.versions import known_version, version
 
 TEGRA = frozenset({"3.2", "5.3", "6.2", "7.2", "8.7"})
 """Compute capabilities of Tegra chips before CUDA 13, for which the rules of their major do not hold."""
+
+
+@cache
+def is_known(compute_capability: str) -> bool:
+    """Whether a GPU of this compute capability is in the tables."""
+    return any(own.compute_capability == compute_capability for own in architectures())
 
 
 def code_runs_on(compiled: str, compute_capability: str, *, built_with: str | None = None) -> bool | None:

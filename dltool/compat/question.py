@@ -70,6 +70,7 @@ def of_machine(machine: Machine) -> Question:
         tegra=bool(machine.os.tegra),
         cpu_only=not machine.gpus and not machine.pci and machine.driver.kernel_module_version is None,
         glibc=machine.os.glibc,
+        musl="alpine" in (machine.os.distribution or "").casefold(),
         torch=torch.version.partition("+")[0] if torch and release else None,
         build=torch_build(torch.version, torch.cuda) if torch and release else None,
         python=python.version if python else None,

@@ -5,11 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dltool.compat import drivers
-from dltool.compat.gpucode import TEGRA
+from dltool.compat.gpucode import TEGRA, is_known
 from dltool.compat.question import Question
 from dltool.compat.rules import asked, broken, good, limited, noted, rule, seen, unknown
-from dltool.compat.versions import known_version, major, version
+from dltool.compat.versions import known_version, major, minor, version
 from dltool.results import Finding, Risk, Scope
+
+_ONE_PLATFORM = 13
+"""CUDA from which on Jetson and server GPUs share their drivers' numbers."""
+_OPEN_FROM = 515
+"""First branch with open kernel modules."""
+_ALL_DATACENTER = frozenset({"6.0", "7.0", "8.0", "9.0", "10.0", "10.3"})
+"""Compute capabilities that no GeForce has."""
+
+
+@rule("gpu-known")
+def gpu_known(question: Question) -> Iterator[Finding]:
+    """A compute capability that no known GPU has says nothing certain."""
+    for capability in question.compute_capabilities:
+        if not is_known(capability):
+            yield unknown(
+                f"no GPU of compute capability {capability} is in the tables", asked("compute capability", capability)
+            )
 
 
 @rule("driver-drives-gpu")
@@ -19,6 +36,8 @@ def driver_drives_gpu(question: Question) -> Iterator[Finding]:
         return
     branch = drivers.driver_branch(question.driver)
     for capability in question.compute_capabilities:
+        if not is_known(capability):
+            continue  # said by the rule before
         if capability in TEGRA:
             yield noted(f"the driver of a GPU of compute capability {capability} comes with its system (JetPack)")
         elif branch is None and drivers.is_newer_than_data(question.driver):
@@ -84,7 +103,7 @@ def _dropped(driver: str, last: str | None, capability: str, source: str) -> Fin
 @rule("driver-runs-cuda")
 def driver_runs_cuda(question: Question) -> Iterator[Finding]:
     """A driver runs the programs of its own CUDA and older ones; within one major from CUDA 11 on, newer ones too."""
-    if question.driver is None or question.tegra:
+    if question.driver is None:
         return
     for what, cuda in (("PyTorch", question.cuda_of_torch), ("the toolkit", question.cuda)):
         if cuda is not None:
@@ -101,6 +120,10 @@ def _runs(question: Question, what: str, cuda: str) -> Finding:
         asked("driver", question.driver),
         seen(f"least {system} driver for CUDA {cuda}", floor.floor, "cuda", floor.source),
     )
+    if question.tegra and have.major >= version(floor.floor).major:
+        return noted(f"driver {question.driver} of this Tegra is of the branch that runs CUDA {cuda}", *evidence)
+    if question.tegra and major(cuda) < _ONE_PLATFORM:
+        return noted(f"which drivers of a Tegra run CUDA {cuda} is bound to its JetPack, not to this table", *evidence)
     if have >= version(floor.floor):
         own = version(floor.own) if floor.own else None
         how = "by minor-version compatibility" if own is not None and have < own else "by its own CUDA or a newer one"
@@ -120,12 +143,13 @@ def _runs(question: Question, what: str, cuda: str) -> Finding:
     )
 
 
-def _lifted(question: Question, cuda: str) -> bool:
-    """Does the compat package that was asked for bring this CUDA?"""
+def _lifted(question: Question, cuda: str, *, exactly: bool = False) -> bool:
+    """Does the compat package that was asked for bring this CUDA? Its major is enough for machine code, not for PTX."""
     package = drivers.forward_package(question.compat_package) if question.compat_package else None
     if package is None or question.driver is None or drivers.forward_state(package, question.driver) not in ("works", "ended"):
         return False
-    return major(package["cuda"]) == major(cuda) or version(package["cuda"]) >= version(cuda)
+    newer = version(package["cuda"]) >= version(minor(cuda))
+    return newer or (not exactly and major(package["cuda"]) == major(cuda))
 
 
 @rule("forward-compatibility")
@@ -153,6 +177,13 @@ def forward_compatibility(question: Question) -> Iterator[Finding]:
             fix="Remove the package from LD_LIBRARY_PATH and install a newer driver.",
             risk=Risk.ROOT,
             scope=Scope.HOST,
+        )
+    elif not question.gpu_segments and set(question.compute_capabilities) - _ALL_DATACENTER:
+        yield limited(
+            f"{package['package']} serves data-centre GPUs only, and whether this is one was not said",
+            *evidence,
+            why="On a GeForce the program ends with error 804.",
+            fix="Name the GPU: --gpu A10.",
         )
     if question.driver is not None:
         yield _state(package, question.driver)
@@ -184,7 +215,14 @@ def _state(package: dict[str, str], driver: str) -> Finding:
             fix=f"Remove {name}: the driver runs CUDA {package['cuda']} by itself.",
             risk=Risk.ROOT,
         )
-    return unknown(f"NVIDIA lists driver {driver} neither for nor against {name}", *evidence)
+    if drivers.driver_branch(driver) is None:
+        return unknown(f"driver {driver} is not in the table of branches", *evidence)
+    return limited(
+        f"NVIDIA does not list driver {driver} for {name}",
+        *evidence,
+        why="Packages serve the production and long-term branches that are listed; others are not supported.",
+        fix="Move to a listed branch, or install a driver that has this CUDA itself.",
+    )
 
 
 @rule("kernel-module")
@@ -202,7 +240,17 @@ def kernel_module(question: Question) -> Iterator[Finding]:
             seen(row["architecture"], row[question.kernel_module], "kernel_modules", row["source"]),
         )
         other = {"open": "proprietary", "proprietary": "open"}[question.kernel_module]
-        if row[question.kernel_module] == "unsupported":
+        grace = question.kernel_module == "proprietary" and capability == "9.0" and "superchip" in question.gpu_segments
+        if question.kernel_module == "open" and _before_open(question):
+            yield broken(
+                f"driver {question.driver} has no open kernel modules",
+                *evidence,
+                why=f"They came with branch {_OPEN_FROM}.",
+                fix="Install the proprietary ones, or a newer driver.",
+                risk=Risk.REBOOT,
+                scope=Scope.HOST,
+            )
+        elif row[question.kernel_module] == "unsupported" or grace:
             yield broken(
                 f"the {question.kernel_module} kernel modules do not drive {row['architecture']}",
                 *evidence,
@@ -213,6 +261,11 @@ def kernel_module(question: Question) -> Iterator[Finding]:
             )
         else:
             yield good(f"the {question.kernel_module} kernel modules drive {row['architecture']}", *evidence)
+
+
+def _before_open(question: Question) -> bool:
+    have = known_version(question.driver)
+    return have is not None and have.major < _OPEN_FROM
 
 
 @rule("extension-ptx")
@@ -226,7 +279,7 @@ def extension_ptx(question: Question) -> Iterator[Finding]:
         yield unknown(f"the driver that came with CUDA {cuda} is not in the table")
         return
     evidence = (asked("driver", question.driver), seen(f"driver of CUDA {cuda}", floor.own, "cuda", floor.source))
-    if have >= version(floor.own) or _lifted(question, cuda):
+    if have >= version(floor.own) or _lifted(question, cuda, exactly=True):
         yield good(f"driver {question.driver} compiles PTX of CUDA {cuda}", *evidence)
     else:
         yield limited(

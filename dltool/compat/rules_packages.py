@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from dltool import tables
 from dltool.compat import builds, packages
 from dltool.compat.drivers import cuda_release
+from dltool.compat.gpucode import is_known
 from dltool.compat.question import Question
 from dltool.compat.rules import asked, broken, good, limited, noted, rule, seen, unknown
 from dltool.compat.versions import accepts, known_version, major, minor, version
@@ -42,12 +44,36 @@ def _companion(question: Question, name: str, installed: str) -> Finding:
         return broken(f"no {name} goes with torch {torch}", seen(name, "none", "companions", row["source"]), why=row["note"],
                       fix=f"Do without {name}, or take an older torch.")  # fmt: skip
     belongs = row["version"] or row["accepts"]
+    if question.python and row["python"] and not accepts(row["python"], question.python):
+        return broken(
+            f"{name} {belongs} has no release for Python {question.python}",
+            asked("Python", question.python),
+            seen(f"Python of {name} {belongs}", row["python"], "companions", row["source"]),
+            why="Its metadata excludes this Python: pip refuses it.",
+            fix="Take another patch release of Python.",
+        )
+    least = _least_capability(name, installed or row["version"])
+    if least and any(version(capability) < version(least) for capability in question.compute_capabilities):
+        return limited(
+            f"{name} {installed or row['version']} is for compute capability {least} and later",
+            seen(f"least compute capability of {name}", least, "other_stack"),
+            why="It may start on older GPUs and fail in single kernels.",
+            fix="Do without torch.compile on this GPU, or take an older torch.",
+        )
     if not installed:
         return good(f"{name} {belongs} goes with torch {torch}", seen(name, belongs, "companions", row["source"]))
     have = known_version(installed)
     evidence = (asked(name, installed), seen(f"goes with torch {torch}", row["accepts"], "companions", row["source"]))
     if have is None:
         return unknown(f"`{installed}` is no version of {name}", *evidence)
+    label = have.local or ""
+    if question.build and re.fullmatch(r"cu\d+|cpu", label) and label != question.build:
+        return broken(
+            f"{name} {installed} is built for {label}, torch for {question.build}",
+            *evidence,
+            why="Each loads the CUDA libraries of its own build; operators are missing.",
+            fix=f"Install {name} {belongs} of {question.build}.",
+        )
     if accepts(row["accepts"], have.public):
         return good(f"{name} {installed} goes with torch {torch}", *evidence)
     if name == "numpy":
@@ -66,6 +92,14 @@ def _companion(question: Question, name: str, installed: str) -> Finding:
     )
 
 
+def _least_capability(name: str, installed: str) -> str:
+    """The lowest compute capability that the table knows for a version of a package; empty where it knows none."""
+    if known_version(installed) is None:
+        return ""
+    rows, _ = packages.stack_rows(name, installed)
+    return min((row["min_cc"] for row in rows if row["min_cc"]), key=version, default="")
+
+
 @rule("cudnn")
 def cudnn(question: Question) -> Iterator[Finding]:
     """cuDNN is published for some CUDA majors and serves some GPUs; its major must be the one that PyTorch was built with."""
@@ -75,7 +109,7 @@ def cudnn(question: Question) -> Iterator[Finding]:
     if question.cudnn is not None:
         yield from _replaced(question.cudnn, brought, cuda, question)
     elif brought is not None and cuda is not None:
-        for capability in question.compute_capabilities:
+        for capability in filter(is_known, question.compute_capabilities):
             yield from _serves(brought, cuda, capability, own=True)
 
 
@@ -109,7 +143,7 @@ def _replaced(cudnn: str, brought: str | None, cuda: str | None, question: Quest
             fix=f"Keep the cuDNN that torch brings ({brought})." if brought else f"Take cuDNN {last} or earlier.",
         )
         return
-    for capability in question.compute_capabilities:
+    for capability in filter(is_known, question.compute_capabilities):
         yield from _serves(cudnn, cuda, capability, own=False)
 
 
@@ -130,7 +164,12 @@ def _serves(cudnn: str, cuda: str, capability: str, *, own: bool) -> Iterator[Fi
         ),
     )
     if least is None and device < version("5.0"):
-        yield unknown(f"whether cuDNN {cudnn} still serves compute capability {capability} is not known", *evidence)
+        yield limited(
+            f"whether cuDNN {cudnn} still serves compute capability {capability} is not known",
+            *evidence,
+            why="Where it does not, convolutions fail; the rest of torch works.",
+            fix="Take a torch with cuDNN 8.5 or earlier to be sure.",
+        )
     elif least is not None and device < least:
         summary = f"cuDNN {cudnn} does not serve compute capability {capability}"
         if own:
@@ -213,6 +252,13 @@ def host_compiler(question: Question) -> Iterator[Finding]:
             why="#error -- unsupported GNU version! host_config.h compares the majors.",
             fix=f"Install gcc {row['gcc_max']} and compile with CC=gcc-{row['gcc_max']} CXX=g++-{row['gcc_max']}.",
         )
+    elif (least := known_version(row["gcc_min"])) is not None and have.major < least.major:
+        yield limited(
+            f"gcc {question.gcc} is older than nvcc {question.cuda} is tested with",
+            *evidence,
+            why="The header refuses newer compilers only; C++17 code may fail.",
+            fix=f"Take gcc {row['gcc_min']} or later.",
+        )
     else:
         yield good(f"nvcc {question.cuda} takes gcc {question.gcc}", *evidence)
 
@@ -240,7 +286,16 @@ def _alternatives(question: Question, name: str, installed: str, rows: list[tabl
     against = [list(_objections(question, row)) for row in rows]
     evidence = (asked(name, installed), seen(f"{name} {installed}", _needs(rows[0]), "other_stack", rows[0]["source"]))
     if [] in against:
-        return good(f"{name} {installed} goes with what was asked", *evidence, why=rows[against.index([])]["note"])
+        fitting = rows[against.index([])]
+        ready = fitting["wheels_for_torch"].split()
+        if ready and question.torch and minor(question.torch) not in ready:
+            return limited(
+                f"{name} {installed} has no ready wheel for torch {question.torch}",
+                *evidence,
+                why=f"Wheels are for torch {', '.join(ready)}; pip compiles it here, which needs nvcc and takes long.",
+                fix=f"Take another release of {name}, or one of these torch releases.",
+            )
+        return good(f"{name} {installed} goes with what was asked", *evidence, why=fitting["note"])
     nearest = min(against, key=len)
     return broken(
         f"{name} {installed} {nearest[0]}",
@@ -264,9 +319,22 @@ def _objections(question: Question, row: tables.Row) -> Iterator[str]:
     cuda = question.cuda_of_torch or question.cuda
     if cuda and row["cuda_major"] and str(major(cuda)) not in row["cuda_major"].split():
         yield f"is built for CUDA {row['cuda_major'].replace(' ', ' or ')}, not for {cuda}"
+    elif cuda and not packages.cuda_suits(row["cuda"], cuda):
+        yield f"is built for CUDA {row['cuda']}, not for {cuda}"
+    brought = _brought_cudnn(question)
+    if brought and row["cudnn_major"] and str(major(brought)) not in row["cudnn_major"].split():
+        yield f"needs cuDNN {row['cudnn_major']}, torch brings {brought}"
     for capability in question.compute_capabilities:
         if row["min_cc"] and version(capability) < version(row["min_cc"]):
             yield f"needs compute capability {row['min_cc']} or later"
-    systems = {part for part in row["os"].split() if part in ("linux", "windows")}
-    if systems and ("windows" if question.os == "windows" else "linux") not in systems:
-        yield f"is published for {' and '.join(sorted(systems))} only"
+    where = row["os"].split()
+    systems, processors = {"linux", "windows"} & set(where), {"x86_64", "aarch64"} & set(where)
+    here = "windows" if question.os == "windows" else "linux"
+    if (systems and here not in systems) or (processors and question.arch not in processors):
+        yield f"is published for {row['os']} only"
+
+
+def _brought_cudnn(question: Question) -> str | None:
+    """cuDNN that the torch in question brings."""
+    row = builds.torch_release(question.torch) if question.torch else None
+    return builds.cudnn_of_build(row, question.build) if row and question.build else None

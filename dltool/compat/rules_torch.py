@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dltool import tables
 from dltool.compat import builds
 from dltool.compat.drivers import cuda_release
-from dltool.compat.gpucode import TEGRA, code_runs_on, ptx_runs_on
+from dltool.compat.gpucode import TEGRA, code_runs_on, is_known, ptx_runs_on
 from dltool.compat.question import Question
 from dltool.compat.rules import asked, broken, good, limited, noted, rule, seen, unknown
 from dltool.compat.versions import known_version, major, minor, version
@@ -35,7 +35,11 @@ def torch_published(question: Question) -> Iterator[Finding]:
         yield unknown(f"torch {row['torch']} was {row['status']} when this data was gathered", asked("torch", question.torch))
     if question.build is None:
         return
-    if question.build not in row["builds"].split() and not _code_known(question):
+    elsewhere = question.os == "windows" or question.arch != "x86_64"
+    if elsewhere and question.build != "cpu" and not _code_known(question):
+        where = f"{question.os} {question.arch}"
+        yield noted(f"whether torch {row['torch']}+{question.build} is published for {where} is not in the table")
+    elif question.build not in row["builds"].split() and not _code_known(question):
         yield broken(
             f"torch {row['torch']} was not published as {question.build}",
             seen("builds", row["builds"], "torch_releases", row["source"]),
@@ -138,7 +142,7 @@ def gpu_code(question: Question) -> Iterator[Finding]:
     if question.torch is None or question.build in (None, "cpu") or _release(question) is None:
         return
     code = _code(question)
-    for capability in question.compute_capabilities:
+    for capability in filter(is_known, question.compute_capabilities):
         yield _covers(question, code, capability)
 
 
@@ -152,6 +156,13 @@ def _covers(question: Question, code: builds.TorchCode | None, capability: str) 
             seen(f"lowest compute capability of CUDA {cuda}", lowest["min_cc"], "cuda", lowest["source"]),
             why="Neither machine code nor PTX for this GPU can be inside: no kernel image is available.",
             fix="Take a build for an older CUDA.",
+        )
+    if code is None and _newer_than_cuda(capability, cuda):
+        return broken(
+            f"CUDA {cuda} of {what} is older than compute capability {capability}",
+            asked("compute capability", capability),
+            why="The compiler did not know this GPU yet, and no build of that time carries PTX for it.",
+            fix="Take a build for a newer CUDA.",
         )
     if code is None:
         return unknown(f"which GPU code {what} holds on {question.os} {question.arch} is not in the table")

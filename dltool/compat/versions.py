@@ -57,8 +57,8 @@ def parse(kind: str, text: str, *, parts: int, example: str) -> str:
         UsageError: no version, or too few parts.
     """
     cleaned = text.strip().removeprefix("v")
-    if known_version(cleaned) is None or not re.match(r"\d", cleaned) or len(cleaned) > 60:
-        raise UsageError(f"`{text}` is no version of {kind}", remedy=f"Write it like {example}.")
+    if len(cleaned) > 60 or not re.match(r"\d[\w.+-]*$", cleaned, re.ASCII) or known_version(cleaned) is None:
+        raise UsageError(f"`{text[:60]}` is no version of {kind}", remedy=f"Write it like {example}.")
     if len(version(cleaned).release) < parts:
         raise UsageError(f"`{text}` says too little of {kind}: it needs {parts} parts", remedy=f"Write it like {example}.")
     return cleaned
@@ -70,7 +70,7 @@ def compute_capability(text: str) -> str:
     Raises:
         UsageError: none of these forms.
     """
-    match = re.fullmatch(r"\s*(?:(?:sm|compute)_)?(\d{1,2})\.?(\d)[af]?\s*", text.casefold())
-    if match is None:
-        raise UsageError(f"`{text}` is no compute capability", remedy="Write it like 8.6 or sm_86.")
+    match = re.fullmatch(r"\s*(?:(?:sm|compute)_)?(\d{1,2})\.?(\d)[af]?\s*", text.casefold(), re.ASCII)
+    if match is None or int(match[1]) < 2:  # "12" alone is no 1.2: the numbers begin at 2.0 here
+        raise UsageError(f"`{text[:60]}` is no compute capability", remedy="Write it like 8.6 or sm_86.")
     return f"{match[1]}.{match[2]}"
