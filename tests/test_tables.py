@@ -168,6 +168,7 @@ def test_every_line_is_a_row_or_a_problem(lines: list[tuple[str, str, str]]) -> 
     table.columns = ["name", "sms", "note"]
     table.lines = [",".join(cells).replace("\n", " ").replace("\r", " ") for cells in lines]
     vars(table)["_checked"] = [(1, "sms")]
+    vars(table)["_versions"] = []
     before = set(tables.problems())
     served = table.rows()
     alone = [table.row(number) for number in range(len(lines))]

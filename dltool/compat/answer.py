@@ -25,6 +25,7 @@ _RELAXED = {
     "packages": "none of the other packages",
     "cuda": "another toolkit",
     "glibc": "a newer C library",
+    "musl": "a distribution with glibc",
     "os": "Linux",
     "compute_capabilities": "another GPU",
 }

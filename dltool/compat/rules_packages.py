@@ -128,6 +128,8 @@ def _replaced(cudnn: str, brought: str | None, cuda: str | None, question: Quest
             why="Within a major only a later minor is promised to serve.",
             fix=f"Keep cuDNN {brought}.",
         )
+    if brought is None and question.torch is not None and question.build not in (None, "cpu"):
+        yield unknown(f"which cuDNN torch {question.torch}+{question.build} was built with is not in the table")
     if cuda is None:
         return
     if packages.cudnn_is_newer_than_data(cudnn):

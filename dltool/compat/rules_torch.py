@@ -99,7 +99,7 @@ def python_wheel(question: Question) -> Iterator[Finding]:
         f"torch {row['torch']} has no wheel for Python {minor(question.python or '')}",
         *evidence,
         why=f"pip says that no matching distribution was found; wheels are for Python {span}.",
-        fix=f"Take a {'newer' if old else 'older'} Python, or {'an older' if old else 'a newer'} torch.",
+        fix="Take a newer Python, or an older torch." if old else "Take an older Python, or a newer torch.",
     )
 
 
