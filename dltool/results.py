@@ -19,6 +19,7 @@ from dltool.machine import SCHEMA as MACHINE_SCHEMA
 from dltool.machine import Machine, read_bounded
 
 SCHEMA = "dltool/report/1"
+ENVIRONMENT_SCHEMA = "dltool/env/1"
 Scalar = str | int | float | bool | None
 
 
@@ -103,6 +104,30 @@ class Finding(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.status in (Status.WARN, Status.FAIL) and not self.remedies:
             raise ValueError(f"{self.summary!r}: a {self.status.value} needs a remedy")
+
+
+class LogError(Struct, frozen=True, kw_only=True):
+    """A known error that was found in a text: what it means, and where it stands."""
+
+    id: str
+    """The name of its row in catalog/errors.csv, or "xid-79", "sxid-20034"."""
+    means: str
+    why: str
+    mend: str
+    prevent: str = ""
+    checks: tuple[str, ...] = ()
+    """Names of doctor's checks that look for the cause on a machine."""
+    scope: Scope = Scope.ENVIRONMENT
+    line: int = 0
+    """Of the first place, counted from 1; 0: it was asked for by its name."""
+    count: int = 0
+    """How many lines tell of it."""
+    more: bool = False
+    """There were so many that the rest was not counted."""
+    text: str = ""
+    """The first such line, shortened."""
+    where: tuple[str, ...] = ()
+    """PCI addresses of the GPUs or switches that the lines name."""
 
 
 def root_problems(findings: Iterable[Finding]) -> list[Finding]:
@@ -249,10 +274,20 @@ class Environment(Struct, frozen=True, kw_only=True):
     build: str
     index: str
     """Where the wheels of torch are."""
+    index_kind: str = "index"
+    """"index", or "links": a flat list of wheels, for --find-links."""
     requirements: tuple[str, ...]
     """Exact pins of everything that is installed: "torch==2.14.1+cu126"."""
     extra_index: str | None = None
     """Where everything else is, if not at the usual place: a mirror."""
+    channels: str | None = None
+    """Folder of the conda channels, if not the usual one: a mirror."""
+    toolkit: str | None = None
+    """CUDA toolkit that compiles its extensions, "13.0"; None where none is needed."""
+    compiled: tuple[str, ...] = ()
+    """Packages that are compiled while they are installed."""
+    constraints: tuple[str, ...] = ()
+    """What must not move when more is installed: torch and all that belongs to it."""
     directory: str | None = None
 
 
@@ -268,6 +303,108 @@ class Plan(Struct, frozen=True, kw_only=True):
     assumed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     """Why there is no plan, or what it cannot reach."""
+
+
+class CreationStep(Struct, frozen=True, kw_only=True):
+    """One step in making an environment, as it went."""
+
+    id: str
+    """"environment", "torch", "packages", "compiled" or "proof"."""
+    title: str
+    state: str
+    """"planned", "done", "failed", or "kept" (done by an earlier run)."""
+    commands: tuple[str, ...] = ()
+    seconds: float | None = None
+
+
+class Creation(Struct, frozen=True, kw_only=True):
+    """How an environment was made, or would be; whether it works stands in the report's findings."""
+
+    directory: str
+    state: str
+    """"planned", "finished", or "failed" (the proof did)."""
+    environment: Environment
+    interpreter: str | None = None
+    """The Python that it is made from; None where the manager finds or brings one."""
+    steps: tuple[CreationStep, ...] = ()
+    seconds: float | None = None
+    log: str | None = None
+    activate: str | None = None
+    """The command that activates it."""
+    notes: tuple[str, ...] = ()
+
+
+class EnvironmentFound(Struct, frozen=True, kw_only=True):
+    """A Python environment on this machine, and whether its PyTorch suits driver and GPUs here."""
+
+    path: str
+    kind: str
+    """"venv", "conda", "uv", "pyenv" or "system"."""
+    found_by: str
+    """Where it was looked for: "VIRTUAL_ENV", "~/.pyenv/versions" ..."""
+    python: str | None = None
+    torch: str | None = None
+    build: str | None = None
+    """"cu126", "cpu"."""
+    verdict: str | None = None
+    """"ok", "warning", "error" or "unknown"; None where there is no PyTorch to judge."""
+    why: str = ""
+    packages: int | None = None
+    """How many distributions are installed."""
+    active: bool = False
+    created_here: bool = False
+    """Made by `dltool setup create`."""
+
+
+class FrozenPackage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One installed distribution, so that it can be installed again."""
+
+    name: str
+    version: str
+    source: str = "index"
+    """"index", "pytorch" (PyTorch's own index), "conda", "url", "vcs" or "local" (files of that machine)."""
+    url: str | None = None
+    """Where a "url", "vcs" or "local" one was from, without credentials."""
+    revision: str | None = None
+    """The commit of a "vcs" one."""
+    glibc: str | None = None
+    """The oldest glibc that its compiled files run on, by its wheel's tags."""
+
+
+class FrozenTorch(Struct, frozen=True, kw_only=True):
+    """The PyTorch build: what a version number alone does not say."""
+
+    version: str
+    build: str
+    index: str
+    cuda: str | None = None
+    cudnn: str | None = None
+    machine_code: tuple[str, ...] | None = None
+    """The GPU architectures compiled in, "sm_80"; None where the tables do not know."""
+    ptx: tuple[str, ...] | None = None
+
+
+class FrozenEnvironment(Struct, frozen=True, kw_only=True):
+    """A Python environment, described so that it can be rebuilt elsewhere, and what a machine must have for it."""
+
+    schema: str = ENVIRONMENT_SCHEMA
+    created: str = ""
+    dltool: str = ""
+    python: str
+    """The full version, "3.12.7"."""
+    implementation: str = "CPython"
+    system: str = "linux"
+    arch: str = "x86_64"
+    torch: FrozenTorch | None = None
+    driver_floor: str | None = None
+    """The oldest Linux driver that runs the build; None for CPU builds and where the tables do not know."""
+    driver_floor_windows: str | None = None
+    glibc_floor: str | None = None
+    """The oldest glibc that every compiled package runs on."""
+    packages: tuple[FrozenPackage, ...] = ()
+    """Sorted by name; the NVIDIA libraries that come as wheels are among them."""
+    left_out: Mapping[str, str] = {}
+    """What cannot be rebuilt elsewhere, and why."""
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -287,6 +424,10 @@ class Report(Struct, frozen=True, kw_only=True):
     formats: tuple[NumberFormat, ...] = ()
     plan: Plan | None = None
     compat: Compatibility | None = None
+    creation: Creation | None = None
+    environments: tuple[EnvironmentFound, ...] = ()
+    log: tuple[LogError, ...] = ()
+    """Known errors in a text that was given to doctor, in the order of the text."""
     interrupted: bool = False
 
     def to_json(self) -> bytes:
@@ -300,6 +441,8 @@ class Report(Struct, frozen=True, kw_only=True):
         if self.measurements and all(measurement.not_run for measurement in self.measurements):
             return ExitCode.CANNOT_RUN
         if self.compat is not None and self.compat.verdict == "error":
+            return ExitCode.FINDINGS
+        if self.plan is not None and self.plan.problems:
             return ExitCode.FINDINGS
         counted = [finding.status for finding in self.findings if finding.status.is_problem]
         at_bar = any(status is Status.CRASH or status.severity >= bar.severity for status in counted)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dltool import __version__
-from dltool.cli import bench, compat, doctor, gpu_info, report, snapshot
+from dltool.cli import bench, compat, doctor, gpu_info, report, setup, snapshot
 
 app = typer.Typer(
     name="dltool",
@@ -35,6 +35,7 @@ app.command("doctor")(doctor.doctor)
 app.command("snapshot")(snapshot.snapshot)
 app.command("compat")(compat.compat)
 app.command("gpu-info")(gpu_info.gpu_info)
+app.add_typer(setup.app, name="setup")
 app.add_typer(bench.app, name="bench")
 app.add_typer(report.app, name="report")
 

@@ -23,7 +23,9 @@ from dltool.probe import child, files
 
 _RELEVANT = re.compile(
     r"(torch.*|pytorch.*|triton.*|nvidia-.*|numpy|cuda-.*|cudatoolkit|cudnn|nccl|libtorch|tensorflow.*|tensorrt.*|jax.*|"
-    r"onnxruntime.*|cupy.*|flash-attn.*|xformers|bitsandbytes|deepspeed|vllm|transformer-engine.*|apex|mkl|libblas|openblas)"
+    r"onnxruntime.*|cupy.*|flash-attn.*|xformers|bitsandbytes|deepspeed|vllm|transformer-engine.*|apex|mkl|libblas|openblas|"
+    r"libcu[a-z]+|libnvjitlink|libstdcxx.*|causal-conv1d|mamba-ssm|natten|ctranslate2|exllamav2|faiss-gpu.*|gsplat|mmcv.*|"
+    r"pyg-lib|pytorch3d|sgl-kernel|spconv.*)"
 )
 _LIBRARY = files.cuda_library()
 _COMPILED_FOR = re.compile(r"_C\.(?:cpython-|cp)(\d)(\d+)(t?)-.+")
@@ -59,7 +61,9 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class _Interpreter:
+class Interpreter:
+    """A Python and its import path: as it says of itself, or as its files tell."""
+
     executable: str
     version: str
     implementation: str
@@ -77,7 +81,7 @@ def read(executable: str | None = None, *, timeout_s: float = 5.0, environment: 
     """
     chosen = executable or _activated(environment)
     if chosen is None:
-        interpreter = _Interpreter(
+        interpreter = Interpreter(
             sys.executable,
             platform.python_version(),
             platform.python_implementation(),
@@ -87,7 +91,7 @@ def read(executable: str | None = None, *, timeout_s: float = 5.0, environment: 
             bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
         )
     else:
-        found = _ask(chosen, timeout_s)
+        found = ask(chosen, timeout_s)
         if isinstance(found, str):
             if executable:
                 raise UsageError(
@@ -95,10 +99,16 @@ def read(executable: str | None = None, *, timeout_s: float = 5.0, environment: 
                 )
             return Reading(None, gaps={"python": f"the activated {chosen}: {found}"})
         interpreter = found
-    distributions = tuple(_distributions(interpreter))
     gaps: dict[str, str] = {}
+    python = examine(interpreter, gaps)
+    return Reading(python, tuple(_wheel_libraries(interpreter, python.distributions)), gaps)
+
+
+def examine(interpreter: Interpreter, gaps: dict[str, str]) -> PythonEnv:
+    """What is installed where this interpreter imports from, read from files; `gaps` takes the reasons for what is missing."""
+    distributions = tuple(_distributions(interpreter))
     torch = _torch(interpreter, distributions, gaps)
-    python = PythonEnv(
+    return PythonEnv(
         executable=interpreter.executable,
         version=interpreter.version,
         implementation=interpreter.implementation,
@@ -107,7 +117,6 @@ def read(executable: str | None = None, *, timeout_s: float = 5.0, environment: 
         distributions=distributions,
         torch=torch,
     )
-    return Reading(python, tuple(_wheel_libraries(interpreter, distributions)), gaps)
 
 
 def _activated(environment: Mapping[str, str]) -> str | None:
@@ -128,7 +137,7 @@ def _same(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _ask(executable: str, timeout_s: float) -> _Interpreter | str:
+def ask(executable: str, timeout_s: float) -> Interpreter | str:
     """What the interpreter says of itself, or why it does not."""
     if shutil.which(executable) is None:
         return "there is no such program"
@@ -139,19 +148,19 @@ def _ask(executable: str, timeout_s: float) -> _Interpreter | str:
     if answer.timed_out:
         return f"it did not start within {timeout_s:g} s"
     try:
-        return _Interpreter(*json.loads(answer.output))
+        return Interpreter(*json.loads(answer.output))
     except (ValueError, TypeError):
         reason = (answer.errors.strip().splitlines() or [""])[-1]
         return reason if reason and "import json" not in reason else "it does not answer like Python"
 
 
-def _kind(interpreter: _Interpreter) -> str:
+def _kind(interpreter: Interpreter) -> str:
     if files.is_dir(Path(interpreter.prefix) / "conda-meta"):
         return "conda"
     return "venv" if interpreter.prefix != interpreter.base_prefix else "system"
 
 
-def _distributions(interpreter: _Interpreter) -> Iterator[Distribution]:
+def _distributions(interpreter: Interpreter) -> Iterator[Distribution]:
     """Every relevant distribution on the import path, first found first; a name can come twice, and that is a fact too."""
     seen: set[str] = set()
     for entry in interpreter.path:
@@ -185,7 +194,7 @@ def _in_directory(directory: Path) -> Iterator[Distribution]:
             )
 
 
-def _torch(interpreter: _Interpreter, distributions: tuple[Distribution, ...], gaps: dict[str, str]) -> TorchBuild | None:
+def _torch(interpreter: Interpreter, distributions: tuple[Distribution, ...], gaps: dict[str, str]) -> TorchBuild | None:
     """PyTorch as `import torch` would find it: the first package of that name on the import path, before bare directories."""
     found = [Path(entry) / "torch" for entry in interpreter.path if entry and files.is_dir(Path(entry) / "torch")]
     package = next((path for path in found if files.is_file(path / "__init__.py")), found[0] if found else None)
@@ -210,7 +219,7 @@ def _torch(interpreter: _Interpreter, distributions: tuple[Distribution, ...], g
     )
 
 
-def _missing_part(package: Path, interpreter: _Interpreter) -> str | None:
+def _missing_part(package: Path, interpreter: Interpreter) -> str | None:
     """What an interrupted installation left out or another Python's put in, as far as the names of files tell."""
     if not files.is_file(package / "__init__.py"):
         return f"{package}/__init__.py is missing"
@@ -239,7 +248,7 @@ def _cudnn(package: Path, distributions: tuple[Distribution, ...]) -> str | None
     return bundled.name.removeprefix("libcudnn.so.") if bundled else None
 
 
-def _wheel_libraries(interpreter: _Interpreter, distributions: tuple[Distribution, ...]) -> Iterator[Library]:
+def _wheel_libraries(interpreter: Interpreter, distributions: tuple[Distribution, ...]) -> Iterator[Library]:
     """CUDA libraries in site-packages/nvidia/*/lib and torch/lib, with the distribution that brought each."""
     for entry in dict.fromkeys(filter(files.is_dir, filter(None, interpreter.path))):
         versions = {d.name: d.version for d in distributions if d.location == str(Path(entry))}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dltool.render.terminal.page import Page
 from dltool.results import Finding, Plan, Report, Risk, Status, Step
 
-_RISKS = {Risk.ROOT: "needs root", Risk.REBOOT: "needs root and a restart"}
+_RISKS = {Risk.ROOT: "needs {root}", Risk.REBOOT: "needs {root} and a restart"}
+_SYSTEMS = {"linux": "Linux", "wsl": "WSL", "windows": "Windows"}
 _SHOWN = (Status.WARN, Status.FAIL, Status.UNKNOWN)
 
 
@@ -18,13 +19,14 @@ def show(report: Report, page: Page) -> None:
     for text in plan.assumed:
         page.labelled("assumed", text, indent=2)
     for text in plan.problems:
-        page.labelled("FAIL", text, indent=2, label_style="red")
+        relax = text.startswith("relax ")
+        page.labelled("fix " if relax else "FAIL", text, indent=2, label_style="bold" if relax else "red")
     if plan.compat is not None:
         for finding in plan.compat.findings:
             _limit(finding, plan, page)
     for number, step in enumerate(plan.steps, 1):
         page.line()
-        _step(number, step, page)
+        _step(number, step, page, root="an administrator" if _os(plan) == "windows" else "root")
     page.line()
     if plan.compat is not None and plan.compat.data_until:
         page.line(f"tables of {plan.compat.data_until}; what is newer is unknown to them", style="dim")
@@ -45,7 +47,11 @@ def _where(plan: Plan) -> str:
     asked = plan.compat.question if plan.compat is not None else {}
     gpus = ", ".join(asked.get("compute_capabilities", ()))
     with_what = "without GPU" if asked.get("cpu_only") else f"compute capability {gpus}" if gpus else "any GPU"
-    return f"{asked.get('os', 'linux')} {asked.get('arch', 'x86_64')}, {with_what}"
+    return f"{_SYSTEMS[_os(plan)]} {asked.get('arch', 'x86_64')}, {with_what}"
+
+
+def _os(plan: Plan) -> str:
+    return str(plan.compat.question.get("os", "linux")) if plan.compat is not None else "linux"
 
 
 def _limit(finding: Finding, plan: Plan, page: Page) -> None:
@@ -56,10 +62,10 @@ def _limit(finding: Finding, plan: Plan, page: Page) -> None:
     page.labelled(mark.ljust(4), f"{finding.summary}. {finding.why}".rstrip(), indent=2, label_style=style)
 
 
-def _step(number: int, step: Step, page: Page) -> None:
+def _step(number: int, step: Step, page: Page, *, root: str) -> None:
     marks = [] if step.state == "needed" else [step.state]
     if step.risk in _RISKS and step.state != "done":
-        marks.append(_RISKS[step.risk])
+        marks.append(_RISKS[step.risk].format(root=root))
     style = "dim" if step.state == "done" else "bold"
     page.labelled(f"{number:>2}", step.title + (f"  [{', '.join(marks)}]" if marks else ""), indent=0, style=style)
     if step.why:
