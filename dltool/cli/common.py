@@ -23,7 +23,10 @@ from dltool.errors import DltoolError, ExitCode
 if TYPE_CHECKING:
     from dltool.results import Report, Status
 
-Format = Annotated[str | None, typer.Option("--format", "-f", help="Output format: text or json.", metavar="NAME")]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", "-f", help="Output format: text, json, markdown, junit, sarif, github or gitlab.", metavar="NAME"),
+]
 Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 Out = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.", metavar="FILE")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No talk on stderr.")]
@@ -32,6 +35,9 @@ Python = Annotated[
     str | None,
     typer.Option("--python", help="Interpreter whose packages are meant; the activated one by default.", metavar="PATH"),
 ]
+
+
+_ENDINGS = {"json": "json", "md": "markdown", "sarif": "sarif", "xml": "junit"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +54,7 @@ class Output:
     def format_name(self) -> str:
         """The format asked for: by name, by --json, by the file's ending, else text."""
         ending = self.output.suffix.lower().removeprefix(".") if self.output else ""
-        return self.format or ("json" if self.json or ending == "json" else "text")
+        return self.format or ("json" if self.json else _ENDINGS.get(ending, "text"))
 
     def check(self) -> None:
         """Refuse what cannot be rendered.
@@ -88,16 +94,33 @@ def finish(
     from dltool.results import Status
 
     code = result.exit_code(bar or Status.FAIL)
+    appearance = style(output, **{"bar": bar or Status.FAIL, **(looks or {})})
     try:
-        deliver(FORMATS.get(output.format_name)(result, style(output, **looks or {})), output)
+        deliver(FORMATS.get(output.format_name)(result, appearance), output)
     except DltoolError as error:
         say_error(error)
         code = code or error.exit_code
     except BrokenPipeError:
         _forget_stdout()
+    if output.format_name == "github":
+        _summarise(result, appearance, quiet=output.quiet)
     if keep is not None:
         _keep(keep, quiet=output.quiet)
     raise typer.Exit(code)
+
+
+def _summarise(result: Report, appearance: Any, *, quiet: bool) -> None:
+    """Append the report to the summary that GitHub shows of a step, where there is one."""
+    from dltool.render import FORMATS
+
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not summary:
+        return
+    try:
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(FORMATS.get("markdown")(result, appearance) + "\n")
+    except OSError as error:
+        say(f"warning: no summary of the step was written: {error.strerror or error} (GITHUB_STEP_SUMMARY)", quiet=quiet)
 
 
 def say_error(error: DltoolError) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dltool.registry import Registry
-from dltool.results import Report
+from dltool.results import Report, Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,10 @@ class Style:
     """Show peaks per "watt" or per "gb/s"."""
     keys: tuple[str, ...] = ()
     """Peak keys that a list shows."""
+    bar: Status = Status.FAIL
+    """What counts as a failure, as for the exit code."""
+    folded: bool = False
+    """To be pasted into an issue, where it takes one line until it is opened."""
 
 
 Renderer = Callable[[Report, Style], str]

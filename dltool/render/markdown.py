@@ -1,0 +1,279 @@
+"""The report as Markdown: for the summary of a CI step, for an issue, for a wiki.
+
+Whatever a fact contains, it stays text: it makes no heading, no link, no HTML, no mention of anybody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from dltool.catalog import Board
+from dltool.render import FORMATS, Style
+from dltool.render.cases import (
+    RISKS,
+    about,
+    case_name,
+    clip,
+    explained,
+    gpus,
+    headline,
+    interval,
+    one_line,
+    remarks,
+    seen,
+    title,
+    visible,
+)
+from dltool.results import Compatibility, Creation, EnvironmentFound, Finding, Measurement, Plan, Report, Scope, Status
+from dltool.units import percent, rate, seconds, significant
+
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "\\": "&#92;"}
+_SPECIAL = re.compile(r"[&<>|`\\]")
+_CODE = re.compile(r"(?<!`)`([^`|\\ ](?:[^`|\\]*[^`|\\ ])?)`(?!`)")
+_MARKS = re.compile(r"[*\[\]~$]|#$|(?<![^\W_])_|_(?![^\W_])")
+_START = re.compile(r"^(?:[#+=:-]|\d+(?=[.)](?:\s|$)))")
+_MENTION = re.compile(r"@(?=\w)")
+_CELL = 300
+_VALUE = 500
+_TEXT = 4000
+_EVIDENCE = 12
+_SIDE_BY_SIDE = 4
+_COUNTED = {
+    Status.FAIL: "failed",
+    Status.CRASH: "crashed",
+    Status.WARN: "warned",
+    Status.UNKNOWN: "could not look",
+    Status.INFO: "noted",
+    Status.PASS: "passed",
+    Status.SKIP: "do not apply",
+}
+_SCOPES = {Scope.HOST: "For whoever runs this host.", Scope.PROVIDER: "For the provider of this machine: send them this."}
+_QUIET = (Status.PASS, Status.SKIP)
+
+
+@FORMATS.register("markdown")
+def render(report: Report, style: Style) -> str:
+    """The headline, a table of what was found, each problem with its remedies, then boards, measurements, plan and machine."""
+    blocks = [f"## {text(title(report))}", f"**{text(headline(report))}**"]
+    blocks += _findings((*report.findings, *explained(report)), style)
+    if report.compat is not None:
+        blocks += _compat(report.compat, style)
+    if report.plan is not None:
+        blocks += _plan(report.plan)
+    if report.creation is not None:
+        blocks += _creation(report.creation)
+    if report.environments:
+        blocks += ["### Environments", _environments(report.environments)]
+    if report.boards:
+        blocks += _boards(report.boards, style)
+    blocks += _architectures(report)
+    if report.measurements:
+        blocks += _measurements(report.measurements)
+    if facts := about(report.machine):
+        blocks += ["### Machine", table(("fact", "value"), facts)]
+    blocks.append(f"dltool {text(report.dltool)}, {text(report.created)}")
+    body = "\n\n".join(blocks)
+    if not style.folded:
+        return body + "\n"
+    summary = "".join(_ENTITIES.get(letter, letter) for letter in clip(f"{title(report)}: {headline(report)}", _CELL))
+    return f"<details>\n<summary>{_silent(summary)}</summary>\n\n{body}\n\n</details>\n"
+
+
+def _findings(findings: Sequence[Finding], style: Style) -> list[str]:
+    """A table of all that is worth a look, the gravest first, and a section for each problem."""
+    if not findings:
+        return []
+    ordered = sorted(findings, key=lambda finding: -finding.status.severity)
+    listed = [finding for finding in ordered if style.verbose or finding.status not in _QUIET]
+    counts = Counter(finding.status for finding in findings)
+    blocks = []
+    if listed:
+        rows = [(f.status.value.upper(), f.id, f.summary, gpus(f), f.caused_by or "") for f in listed]
+        blocks.append(table(("", "finding", "what", "GPU", "follows from"), rows))
+    blocks.append(", ".join(f"{counts[status]} {word}" for status, word in _COUNTED.items() if counts[status]) + ".")
+    for finding in listed:
+        if finding.status.is_problem or finding.why or finding.evidence:
+            blocks += _details(finding, style)
+    return blocks
+
+
+def _details(finding: Finding, style: Style) -> list[str]:
+    blocks = [f"### {finding.status.value.upper()} {text(finding.id, _CELL)}", text(finding.summary)]
+    if finding.why:
+        blocks.append(text(finding.why))
+    shown = finding.evidence if style.verbose else finding.evidence[:_EVIDENCE]
+    lines = [f"- seen {text(seen(fact), _VALUE)} ({text(fact.read_from, _VALUE)})" for fact in shown]
+    if len(shown) < len(finding.evidence):
+        lines.append(f"- and {len(finding.evidence) - len(shown)} more like these")
+    if lines:
+        blocks.append("\n".join(lines))
+    for remedy in finding.remedies:
+        blocks.append(f"**Fix:** {text(remedy.text)}{RISKS.get(remedy.risk, '')}")
+        if remedy.commands:
+            blocks.append(fence(remedy.commands))
+    if finding.scope in _SCOPES and finding.status.is_problem:
+        blocks.append(_SCOPES[finding.scope])
+    if finding.doc:
+        blocks.append(f"See {text(finding.doc)}")
+    return blocks
+
+
+def _compat(answer: Compatibility, style: Style) -> list[str]:
+    blocks = ["### Compatibility", f"Verdict: **{text(answer.verdict)}**"]
+    blocks += [f"Assumed: {text(assumed)}" for assumed in answer.assumed]
+    blocks += _findings(answer.findings, style)
+    found = answer.recommend
+    if found is not None:
+        blocks.append(f"**torch {text(found.torch)}+{text(found.build)}**: {text(found.why)}")
+        blocks.append(fence(found.install))
+    else:
+        blocks.append("No published PyTorch suits all of this.")
+    if answer.relax:
+        blocks.append("\n".join(f"- with {text(change)}" for change in answer.relax))
+    if answer.data_until:
+        blocks.append(f"Tables of {text(answer.data_until)}.")
+    return blocks
+
+
+def _plan(plan: Plan) -> list[str]:
+    blocks = ["### Plan"]
+    blocks += [f"Not possible: {text(problem)}" for problem in plan.problems]
+    for number, step in enumerate(plan.steps, start=1):
+        blocks.append(f"**Step {number}, {text(step.state)}: {text(step.title)}**{RISKS.get(step.risk, '')}")
+        blocks += [text(part) for part in (step.why, *step.notes) if part]
+        if step.commands:
+            blocks.append(fence(step.commands))
+    return blocks
+
+
+def _creation(creation: Creation) -> list[str]:
+    blocks = ["### Environment", f"{text(creation.directory)}: {text(creation.state)}"]
+    steps = [(step.title, step.state, "" if step.seconds is None else seconds(step.seconds)) for step in creation.steps]
+    if steps:
+        blocks.append(table(("step", "state", "took"), steps, right=(2,)))
+    blocks += [text(note) for note in creation.notes]
+    return [*blocks, fence([creation.activate])] if creation.activate else blocks
+
+
+def _environments(environments: Sequence[EnvironmentFound]) -> str:
+    rows = [
+        (found.path, found.kind, found.python or "?", found.torch or "none", found.verdict or "", found.why)
+        for found in environments
+    ]
+    return table(("path", "kind", "Python", "torch", "verdict", "why"), rows)
+
+
+def _boards(boards: Sequence[Board], style: Style) -> list[str]:
+    """What they are; the peaks of a few side by side, of many one column each."""
+    from dltool.catalog import PEAK_KEYS
+    from dltool.peaks import label
+
+    keys = style.keys or ("fp32", "bf16_tensor")
+    head = ["name", "chip", "capability", "SMs", "memory GB", "GB/s", "W"]
+    few = len(boards) <= _SIDE_BY_SIDE
+    head += [] if few else [f"{label(key)} T/s" for key in keys]
+    rows = [
+        [
+            board.name if board.index is None else f"GPU {board.index}: {board.name}",
+            board.chip or "",
+            board.compute_capability or "",
+            *(_figure(value) for value in (board.sms, board.memory_gb, board.memory_gb_per_s, board.tdp_w)),
+            *([] if few else [_peak(board, key) for key in keys]),
+        ]
+        for board in boards
+    ]
+    blocks = ["### Boards", table(head, rows, right=range(3, len(head)))]
+    held = [key for key in PEAK_KEYS if any(key in board.peaks for board in boards)]
+    if few and held:
+        peaks = [[label(key), *(_peak(board, key) for board in boards)] for key in held]
+        head = ["dense peak, T/s", *(board.name for board in boards)]
+        blocks.append(table(head, peaks, right=range(1, len(head))))
+    notes = [board for board in boards if board.note]
+    return [*blocks, *(f"{text(board.name)}: {text(board.note or '')}" for board in notes[:_EVIDENCE])]
+
+
+def _peak(board: Board, key: str) -> str:
+    peak = board.peaks.get(key)
+    if peak is None:
+        return "-" if board.peaks else "?"
+    return _figure(peak.dense) + ("?" if peak.dense is not None and peak.basis == "unverified" else "")
+
+
+def _figure(value: float | None) -> str:
+    return "?" if value is None else str(value) if isinstance(value, int) else significant(value, 4)
+
+
+def _architectures(report: Report) -> list[str]:
+    blocks = []
+    if report.architectures:
+        rows = [
+            (a.compute_capability, a.name, a.year, " ".join(a.chips), _figure(a.cuda_cores_per_sm), a.cuda_first, a.cuda_last)
+            for a in report.architectures
+        ]
+        head = ("capability", "architecture", "year", "chips", "cores per SM", "CUDA from", "to")
+        blocks += ["### Architectures", table(head, rows)]
+    if report.formats:
+        rows_ = [(f.name, str(f.bits), _figure(f.exponent_bits), _figure(f.mantissa_bits), f.use) for f in report.formats]
+        blocks += ["### Number formats", table(("format", "bits", "exponent", "mantissa", "use"), rows_)]
+    return blocks
+
+
+def _measurements(measurements: Sequence[Measurement]) -> list[str]:
+    head = ("case", "rate", "of peak", "95 % of median", "step", "samples", "remarks")
+    rows = [
+        (
+            case_name(case),
+            "not run" if case.rate is None else rate(case.rate, case.rate_unit),
+            "" if case.share_of_peak is None else percent(case.share_of_peak),
+            "" if case.median_s is None else interval(case),
+            "" if case.median_s is None else seconds(case.median_s),
+            str(len(case.seconds)),
+            "; ".join((*_wrong(case), *remarks(case))),
+        )
+        for case in measurements
+    ]
+    return ["### Measurements", table(head, rows, right=range(1, 6))]
+
+
+def _wrong(case: Measurement) -> list[str]:
+    return ["WRONG RESULT"] if case.verified is not None and not case.verified.ok else []
+
+
+def text(raw: str, most: int = _TEXT) -> str:
+    """Any text as one line that says just that, or the first `most` characters; what is in backticks there is code here too."""
+    parts = _CODE.split(clip(one_line(raw), most))
+    return "".join(f"`{part}`" if place % 2 else _escaped(part) for place, part in enumerate(parts))
+
+
+def _escaped(part: str) -> str:
+    safe = _SPECIAL.sub(lambda match: _ENTITIES[match[0]], part)
+    safe = _MARKS.sub(lambda match: f"\\{match[0]}", safe)
+    return _silent(_START.sub(_unstart, safe))
+
+
+def _unstart(match: re.Match[str]) -> str:
+    """A digit cannot be escaped, the point behind it can: the entity of the digit does the same."""
+    return f"\\{match[0]}" if not match[0].isdigit() else f"&#{ord(match[0][0])};{match[0][1:]}"
+
+
+def _silent(safe: str) -> str:
+    """Nobody is called who has the name of a decorator."""
+    return _MENTION.sub("@<!-- -->", safe)
+
+
+def fence(commands: Iterable[str]) -> str:
+    """Commands to be copied, in a fence that none of them closes."""
+    body = "\n".join(visible(command) for command in commands)
+    ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", body)), default=0))
+    return f"{ticks}sh\n{body}\n{ticks}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> str:
+    """A table of any texts; `right` are the numbers of the columns that hold figures."""
+    figures = set(right)
+    lines = [head, *rows]
+    cells = ["| " + " | ".join(text(cell, _CELL) for cell in line) + " |" for line in lines]
+    rule = "|" + "|".join(" ---: " if place in figures else " --- " for place in range(len(head))) + "|"
+    return "\n".join((cells[0], rule, *cells[1:]))
