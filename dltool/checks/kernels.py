@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 from msgspec.structs import replace
@@ -99,11 +100,9 @@ def torch_lacks_gpu_code(machine: Machine) -> Iterator[Finding]:
     if not gpus:
         yield Finding(status=Status.SKIP, summary="no GPU of known compute capability")
         return
-    build = compat.torch_build(torch.version, torch.cuda)
-    code = compat.torch_code(
-        torch.version, build, windows=machine.os.system == "Windows", processor=machine.cpu.architecture or "x86_64"
-    )
+    code = _code_in(torch, machine)
     if code is None:
+        build = compat.torch_build(torch.version, torch.cuda)
         yield Finding(
             status=Status.UNKNOWN,
             summary=f"the GPU code inside PyTorch {torch.version} ({build}) is not in the tables",
@@ -116,6 +115,21 @@ def torch_lacks_gpu_code(machine: Machine) -> Iterator[Finding]:
         found.append(replace(_code_for(name or "this GPU", capability, code, machine, torch), devices=alike))
     fit = [index for finding in found if finding.status is Status.PASS for index in finding.devices]
     yield from (_beside(finding, fit) if finding.status is Status.FAIL and fit else finding for finding in found)
+
+
+def _code_in(torch: TorchBuild, machine: Machine) -> compat.TorchCode | None:
+    """The code of this build: as its files hold it where they were read, else as it was published."""
+    if torch.machine_code or torch.ptx:
+        return compat.TorchCode(
+            machine_code=torch.machine_code or (), ptx=torch.ptx, source=torch.code_read_from or torch.location
+        )
+    code = compat.torch_code(
+        torch.version,
+        compat.torch_build(torch.version, torch.cuda),
+        windows=machine.os.system == "Windows",
+        processor=machine.cpu.architecture or "x86_64",
+    )
+    return dataclasses.replace(code, source=f"catalog: {code.source}") if code else None
 
 
 def _beside(finding: Finding, fit: list[int]) -> Finding:
@@ -132,7 +146,7 @@ def _code_for(name: str, capability: str, code: compat.TorchCode, machine: Machi
     compiled = " ".join((*code.machine_code, *(code.ptx or ())))
     evidence = (
         Evidence(fact=f"compute capability of {name}", value=capability, read_from="NVML"),
-        Evidence(fact=f"code in torch {torch.version}", value=compiled, read_from=f"catalog: {code.source}"),
+        Evidence(fact=f"code in torch {torch.version}", value=compiled, read_from=code.source),
     )
     fits = [sm for sm in code.machine_code if compat.code_runs_on(sm, capability, built_with=torch.cuda)]
     if fits:
@@ -143,6 +157,12 @@ def _code_for(name: str, capability: str, code: compat.TorchCode, machine: Machi
         )
     if any(compat.ptx_runs_on(ptx, capability) for ptx in code.ptx or ()):
         return _only_ptx(name, machine, torch, evidence)
+    if any(compat.code_runs_on(sm, capability) is None for sm in code.machine_code):
+        return Finding(
+            status=Status.UNKNOWN,
+            summary=f"PyTorch has code of which the tables do not know whether it runs on {name} ({capability})",
+            evidence=evidence,
+        )
     if code.ptx is None and not compat.dropped_by_cuda(capability, torch.cuda or ""):
         return Finding(
             status=Status.UNKNOWN,
