@@ -70,6 +70,15 @@ class GpuProcess(Struct, frozen=True, kw_only=True):
     memory_bytes: int | None = None
 
 
+class MigDevice(Struct, frozen=True, kw_only=True):
+    """A slice of a GPU that MIG cut off and that programs use like a GPU."""
+
+    index: int
+    name: Text | None = None
+    uuid: Hashed | None = None
+    memory_bytes: int | None = None
+
+
 class Gpu(Struct, frozen=True, kw_only=True):
     """One GPU as the driver reports it through NVML. Clocks, power, link and temperature are of the moment of reading."""
 
@@ -92,6 +101,8 @@ class Gpu(Struct, frozen=True, kw_only=True):
     pcie_generation_max: int | None = None
     pcie_width: int | None = None
     pcie_width_max: int | None = None
+    pcie_replays: int | None = None
+    """Packets that were sent again since the driver was loaded."""
     sm_mhz: int | None = None
     sm_mhz_max: int | None = None
     memory_mhz: int | None = None
@@ -111,10 +122,14 @@ class Gpu(Struct, frozen=True, kw_only=True):
     remapped_rows: RemappedRows | None = None
     mig_enabled: bool | None = None
     mig_instances: int | None = None
+    mig_devices: tuple[MigDevice, ...] | None = None
+    """None while MIG is off."""
     persistence_mode: bool | None = None
     compute_mode: Text | None = None
     """"default", "exclusive_thread", "prohibited" or "exclusive_process"."""
     gsp_firmware: Text | None = None
+    recovery_action: Text | None = None
+    """What the driver (R570 and later) asks for after an error: "none", "gpu_reset", "node_reboot", "drain_p2p" ..."""
     fabric_state: Text | None = None
     """"not_supported", "not_started", "in_progress" or "completed"; GPUs behind an NVSwitch need "completed"."""
     nvlinks: tuple[NvLink, ...] | None = None
@@ -127,6 +142,25 @@ class DeviceNode(Struct, frozen=True, kw_only=True):
     path: Text
     accessible: bool
     """Whether the user who ran the probe may read and write it."""
+
+
+class ModuleFile(Struct, frozen=True, kw_only=True):
+    """NVIDIA's kernel module on disk, for the kernel that runs."""
+
+    path: Text
+    version: Text | None = None
+    is_open: bool | None = None
+    """Whether it is the open flavour, by its licence."""
+    signer: Text | None = None
+    """Whose key signed it, for secure boot; empty: it is not signed."""
+
+
+class DkmsModule(Struct, frozen=True, kw_only=True):
+    """A version of NVIDIA's kernel module that DKMS builds anew for each kernel."""
+
+    version: Text
+    kernels: tuple[Text, ...] = ()
+    """The kernels that it is built for."""
 
 
 class Driver(Struct, frozen=True, kw_only=True):
@@ -143,11 +177,38 @@ class Driver(Struct, frozen=True, kw_only=True):
     """NVML's own name of the failure when it could not start: "NVML_ERROR_LIB_RM_VERSION_MISMATCH"; "timeout" when it hung."""
     kernel_module_version: Text | None = None
     kernel_module_open: bool | None = None
+    module_file: ModuleFile | None = None
+    """None without a gap: an NVIDIA GPU is here, and no such file."""
+    dkms: tuple[DkmsModule, ...] | None = None
+    secure_boot: bool | None = None
+    services: Mapping[str, Text] = {}
+    """Daemons of the driver and their states, "nvidia-fabricmanager": "active"; those that were not asked for are not here."""
     modules: tuple[Text, ...] | None = None
     """Loaded kernel modules that matter: nvidia, nvidia_uvm, nvidia_drm, nvidia_modeset, nouveau, nova_core."""
     device_nodes: tuple[DeviceNode, ...] = ()
     libcuda: Text | None = None
     """The file that the loader finds as libcuda.so.1."""
+
+
+class PcieLink(Struct, frozen=True, kw_only=True):
+    """The link of a PCI Express device to what is above it: now, and what this end of it could do."""
+
+    gt_per_s: float | None = None
+    """2.5 is generation 1, then 5, 8, 16, 32, 64."""
+    gt_per_s_max: float | None = None
+    width: int | None = None
+    width_max: int | None = None
+
+
+class PciPort(Struct, frozen=True, kw_only=True):
+    """A port or switch of the PCI bus between a device and the processor."""
+
+    bus_id: Text
+    link: PcieLink | None = None
+    acs_control: int | None = None
+    """The Access Control Services that are switched on, a bit each; None where they cannot be read or are not there."""
+    acs_known: bool = False
+    """Whether its capabilities could be read, which needs root."""
 
 
 class PciDevice(Struct, frozen=True, kw_only=True):
@@ -159,6 +220,15 @@ class PciDevice(Struct, frozen=True, kw_only=True):
     class_code: Text
     kernel_driver: Text | None = None
     numa_node: int | None = None
+    local_cpus: Text | None = None
+    """The logical CPUs nearest to it, "0-31,64-95"."""
+    link: PcieLink | None = None
+    upstream: tuple[PciPort, ...] | None = None
+    """What is between it and the processor, the nearest first."""
+    iommu: Text | None = None
+    """How the IOMMU treats it: "off", "identity" (passed through), "dma" or "dma-fq" (translated), "blocked" ..."""
+    responds: bool | None = None
+    """Whether its configuration space can be read; all ones come from a device that is no longer there. None: asleep."""
 
 
 class Cpu(Struct, frozen=True, kw_only=True):
@@ -180,6 +250,8 @@ class Cpu(Struct, frozen=True, kw_only=True):
     numa_nodes: int | None = None
     usable_threads: int | None = None
     """Logical CPUs in this process's affinity mask."""
+    usable_cpus: Text | None = None
+    """The same by number, "0-31,64-95"."""
     quota_cpus: float | None = None
     """CPU time per wall time that the control group grants; None is no limit."""
     mhz_max: float | None = None
@@ -252,9 +324,33 @@ class TorchBuild(Struct, frozen=True, kw_only=True):
     hip: Text | None = None
     cudnn: Text | None = None
     debug: bool | None = None
+    machine_code: tuple[Text, ...] | None = None
+    """The GPUs for which most of its kernels are compiled, as libtorch_cuda.so holds them: "sm_80", "sm_90"."""
+    machine_code_in_part: tuple[Text, ...] = ()
+    """Those for which only some kernels are: "sm_90a"."""
+    ptx: tuple[Text, ...] | None = None
+    """What the driver can compile for later GPUs: "compute_90"."""
+    code_read_from: Text | None = None
+    """The file that holds this code."""
+    needs: tuple[Text, ...] = ()
+    """The newest symbol versions that its files need: "GLIBC_2.28", "GLIBCXX_3.4.22"."""
     git_version: Text | None = None
     import_broken: Text | None = None
     """What is missing on disk if the package cannot even be imported."""
+
+
+class Extension(Struct, frozen=True, kw_only=True):
+    """A compiled file of a package that holds GPU code or is linked against PyTorch."""
+
+    package: Text
+    """The distribution that brings it, with version, where it is known; else the name that is imported."""
+    path: Text
+    machine_code: tuple[Text, ...] = ()
+    """The GPUs for which most of its kernels are compiled: "sm_80"."""
+    machine_code_in_part: tuple[Text, ...] = ()
+    ptx: tuple[Text, ...] = ()
+    needs: tuple[Text, ...] = ()
+    """The newest symbol versions that it needs: "GLIBC_2.34", "GLIBCXX_3.4.30"."""
 
 
 class PythonEnv(Struct, frozen=True, kw_only=True):
@@ -267,6 +363,8 @@ class PythonEnv(Struct, frozen=True, kw_only=True):
     kind: Text | None = None
     """"venv", "conda" or "system"."""
     distributions: tuple[Distribution, ...] = ()
+    extensions: tuple[Extension, ...] = ()
+    """Those that hold GPU code or are linked against PyTorch, as far as they were found in a short time."""
     torch: TorchBuild | None = None
 
     def distribution(self, name: str) -> Distribution | None:
@@ -297,6 +395,56 @@ class Library(Struct, frozen=True, kw_only=True):
     """The distribution that brings it, with version, when it comes from a wheel."""
 
 
+class KernelEvent(Struct, frozen=True, kw_only=True):
+    """Something that the kernel said of a GPU, its links or the memory; equal ones are counted."""
+
+    kind: Text
+    """"xid", "sxid", "fell_off_bus", "init_failed", "gsp_failed", "aer_corrected", "oom_kill" ...: see `probe.kernel_log`."""
+    code: int | None = None
+    """The number of an Xid or SXid."""
+    pci_bus_id: Text | None = None
+    age_s: float | None = None
+    """Seconds since the last of them."""
+    count: int = 1
+    text: Text = ""
+    """The last of them, cut after some hundred characters."""
+
+
+class KernelLog(Struct, frozen=True, kw_only=True):
+    """What was found in the kernel's log of this boot."""
+
+    source: Text
+    """"/dev/kmsg", "dmesg" or "journalctl"."""
+    reaches_back_s: float | None = None
+    """The age of its oldest line; older ones were overwritten."""
+    suppressed: int = 0
+    """Lines that the kernel left out because there were too many."""
+    events: tuple[KernelEvent, ...] = ()
+    """The newest first, some 200 at most."""
+
+
+class LoadedLibrary(Struct, frozen=True, kw_only=True):
+    """The copy of a library that the dynamic loader gives to PyTorch: found by the loader's rules, nothing was loaded."""
+
+    soname: Text
+    path: Text
+    real_path: Text | None = None
+    """The file behind the links, where it is another."""
+    version: Text | None = None
+    """As far as the real file's name or the wheel that brings it tells."""
+    found_by: Text
+    """"RPATH", "RUNPATH", "LD_PRELOAD", "LD_LIBRARY_PATH", "ld.so.cache", "default directories", or "PyTorch", which loads some
+    of its wheels' libraries by their paths."""
+    needed_by: Text | None = None
+    """The file that asked for it first; None: the program itself."""
+    size_bytes: int | None = None
+    provides: tuple[Text, ...] = ()
+    """Of libstdc++: its newest symbol versions, "GLIBCXX_3.4.30"."""
+    instead_of: Text | None = None
+    """The copy that PyTorch brings, where this is another one."""
+    instead_of_version: Text | None = None
+
+
 class Machine(Struct, frozen=True, kw_only=True):
     """Everything that is known of one machine."""
 
@@ -311,9 +459,14 @@ class Machine(Struct, frozen=True, kw_only=True):
     driver: Driver = Driver()
     gpus: tuple[Gpu, ...] = ()
     pci: tuple[PciDevice, ...] | None = None
+    nvswitches: int | None = None
+    """NVSwitch chips on the PCI bus; those of some systems are not visible there."""
+    kernel_log: KernelLog | None = None
     python: PythonEnv | None = None
     toolkits: tuple[Toolkit, ...] = ()
     libraries: tuple[Library, ...] = ()
+    loads: tuple[LoadedLibrary, ...] | None = None
+    """Which copies of libcuda, of CUDA's libraries and of libstdc++ PyTorch gets (without PyTorch: any program of Python)."""
     environment: Mapping[str, Text] = {}
     gaps: Mapping[str, Text] = {}
 

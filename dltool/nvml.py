@@ -25,6 +25,17 @@ THROTTLE_REASONS = {
 """Bits of nvmlClocksEventReasons (nvml.h)."""
 
 COMPUTE_MODES = {0: "default", 1: "exclusive_thread", 2: "prohibited", 3: "exclusive_process"}
+RECOVERY_ACTIONS = {
+    0: "none",
+    1: "gpu_reset",
+    2: "node_reboot",
+    3: "drain_p2p",
+    4: "drain_and_reset",
+    5: "recover_imex_domain",
+    6: "bus_reset",
+    7: "system_reboot",
+}
+"""nvmlDeviceGpuRecoveryAction_t."""
 FABRIC_STATES = {0: "not_supported", 1: "not_started", 2: "in_progress", 3: "completed"}
 
 
@@ -85,6 +96,22 @@ class Nvml:
     def constant(self, name: str) -> Any:
         """A constant or structure of the binding, `None` where it is too old to have it."""
         return getattr(self._pynvml, name, None)
+
+    def field(self, handle: Any, name: str) -> int:
+        """One of NVML's numbered fields ("NVML_FI_DEV_GET_GPU_RECOVERY_ACTION") that holds a whole number.
+
+        Raises:
+            NvmlError: the field is not known to this driver or binding, or not supported.
+        """
+        function = "nvmlDeviceGetFieldValues"
+        number = self.constant(name)
+        if number is None:
+            raise NvmlError("NVML_ERROR_FUNCTION_NOT_FOUND", function, "nvidia-ml-py is too old for this field")
+        (answer,) = self.ask(function, handle, [number])
+        if answer.nvmlReturn:
+            code = int(answer.nvmlReturn)
+            raise NvmlError(self._names.get(code, f"NVML error {code}"), function, f"{name} was refused")
+        return int(answer.value.uiVal)
 
     def throttle_reasons(self, handle: Any) -> tuple[str, ...]:
         """Why the clocks are not higher now; empty when nothing holds them."""

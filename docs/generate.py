@@ -23,7 +23,8 @@ from dltool.results import Report
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
-    *("doctor", "snapshot", "gpu-info"),
+    *("doctor", "snapshot", "compat", "gpu-info"),
+    *("setup", "setup plan", "setup export", "setup create", "setup list", "setup remove", "setup freeze", "setup clone"),
     *("bench", "bench quick", "bench gemm", "bench memory"),
     *("report", "report list", "report show"),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,19 @@ NO_DRIVER: dict[str, Any] = {
     "gaps.driver.kernel_module_version": "/proc/driver/nvidia/version: No such file or directory",
 }
 """What a machine shows whose driver was never installed."""
+
+
+class Fault(NamedTuple):
+    """A recorded machine with some facts changed, and what the check must answer."""
+
+    machine: str
+    facts: dict[str, Any]
+    check: str
+    status: str
+    says: str
+    """In the summary."""
+    commands: tuple[str, ...] = ()
+    """Each in some command of some remedy."""
 
 
 @cache

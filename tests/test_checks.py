@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import pytest
 import recorded
+import test_checks_health
+import test_checks_links
+import test_checks_loader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import make
 from msgspec.structs import fields
-from recorded import DRIVER, NO_DRIVER, altered, commands, judge, load, problems
+from recorded import DRIVER, NO_DRIVER, Fault, altered, commands, judge, load, problems
 
 from dltool import checks
 from dltool.machine import Cpu, Driver, Gpu, Limits, Machine, Memory, Os, PythonEnv, TorchBuild
@@ -21,19 +24,6 @@ LAPTOP, SERVER, CONTAINER = "laptop_rtx4060", "h100_server", "container"
 SITE = "~/.venvs/study/lib/python3.12/site-packages"
 TORCH = "python.torch"
 CUDNN, NVJITLINK = "libcudnn.so.9", "libnvJitLink.so.12"
-
-
-class Fault(NamedTuple):
-    """A recorded machine with some facts changed, and what the check must answer."""
-
-    machine: str
-    facts: dict[str, Any]
-    check: str
-    status: str
-    says: str
-    """In the summary."""
-    commands: tuple[str, ...] = ()
-    """Each in some command of some remedy."""
 
 
 def distribution(name: str, version: str, location: str = SITE, installer: str = "pip") -> dict[str, str]:
@@ -235,6 +225,9 @@ FAULTS = {
         CONTAINER, {"cpu.quota_cpus": 2.0, "cpu.usable_threads": 64}, "cpu-quota-low", "warn", "quota is 2",
         ("OMP_NUM_THREADS=2",),
     ),
+    **test_checks_loader.FAULTS,
+    **test_checks_health.FAULTS,
+    **test_checks_links.FAULTS,
 }  # fmt: skip
 
 
@@ -266,7 +259,9 @@ def test_a_fault_has_one_root(fault: Fault) -> None:
 
 
 def test_every_check_has_a_fault() -> None:
-    assert {fault.check for fault in FAULTS.values()} | {"gpu-absent"} == set(checks.CHECKS.names())
+    assert {fault.check for fault in FAULTS.values()} | {"gpu-absent", *test_checks_health.ONLY_TOLD} == set(
+        checks.CHECKS.names()
+    )
 
 
 @pytest.mark.parametrize("name", recorded.NAMES)

@@ -116,7 +116,7 @@ def test_recorded_machines_are_shown(dltool, path):
         pytest.param(["doctor", "--skip", "nothing"], "unknown check `nothing`", id="skipped check"),
         pytest.param(["doctor", "--explain", "gpu_lost"], "`gpu-lost`", id="explained check"),
         pytest.param(["doctor", "--fail-on", "info"], "Choose warn or fail", id="bar"),
-        pytest.param(["doctor", "--format", "jsn"], "unknown format `jsn` hint: Did you mean `json`?", id="format"),
+        pytest.param(["doctor", "--format", "jsn"], "unknown format `jsn` hint: Did you mean `json`", id="format"),
         pytest.param(["doctor", "--python", "/nowhere/python"], "is not a Python that runs", id="python"),
         pytest.param(["doctor", "--machine", "missing.json"], "cannot read missing.json", id="missing file"),
         pytest.param(["doctor", "--machine", "."], "cannot read .", id="directory"),

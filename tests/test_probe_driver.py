@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dltool.machine import DeviceNode, PciDevice
-from dltool.probe import driver
+from dltool.probe import child, driver
 
 PROPRIETARY = """\
 NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024
@@ -92,6 +92,10 @@ def test_a_node_without_permission_is_not_accessible(tmp_path: Path) -> None:
     assert driver.read(tmp_path).device_nodes == (DeviceNode(path="/dev/nvidia0", accessible=False),)
 
 
+def no_command(argv: list[str], *, timeout_s: float) -> child.Answer:
+    raise FileNotFoundError(2, "No such file or directory")
+
+
 def pci_device(root: Path, bus_id: str, **files: str) -> Path:
     """A device of sysfs; `driver` is the driver bound to it."""
     device = root / "sys/bus/pci/devices" / bus_id
@@ -116,9 +120,13 @@ def test_display_controllers_of_nvidia_are_found(tmp_path: Path) -> None:
     pci_device(tmp_path, "0000:c4:00.0", vendor="0x10de", device="0x22a3", kind="0x068000")  # an NVSwitch
 
     def gpu(bus_id: str, device_id: str, kind: str, bound: str | None, node: int | None = None) -> PciDevice:
-        return PciDevice(bus_id=bus_id, device_id=device_id, class_code=kind, kernel_driver=bound, numa_node=node)
+        return PciDevice(
+            bus_id=bus_id, device_id=device_id, class_code=kind, kernel_driver=bound, numa_node=node, upstream=(), iommu="off"
+        )
 
-    assert driver.read(tmp_path).pci == (
+    reading = driver.read(tmp_path, run=no_command)
+    assert reading.nvswitches == 1
+    assert reading.pci == (
         gpu("0000:01:00.0", "10de:2684", "0x030000", "nvidia"),
         gpu("0000:c1:00.0", "10de:2330", "0x030200", "vfio-pci", 1),
         gpu("0000:c2:00.0", "10de:1db6", "0x030200", "nouveau"),

@@ -269,3 +269,10 @@ def test_this_machine_can_be_read() -> None:
         "home", "working directory", "temporary files",
     }  # fmt: skip
     assert reading.limits.open_files_soft is None or reading.limits.open_files_soft > 0
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"), [(set(), ""), ({0}, "0"), ({0, 1, 2, 3, 8}, "0-3,8"), ({5, 1, 4}, "1,4-5"), (range(224), "0-223")]
+)
+def test_processors_are_listed_as_the_kernel_lists_them(numbers: set[int], text: str) -> None:
+    assert host.ranges(numbers) == text

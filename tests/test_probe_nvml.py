@@ -24,7 +24,7 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 import dltool
-from dltool.machine import Driver, EccErrors, Gpu, GpuProcess, NvLink, RemappedRows
+from dltool.machine import Driver, EccErrors, Gpu, GpuProcess, MigDevice, NvLink, RemappedRows
 from dltool.nvml import Nvml
 from dltool.probe import child, nvml
 from dltool.probe.nvml import Reading
@@ -50,6 +50,7 @@ H100 = Gpu(
     pcie_generation_max=5,
     pcie_width=16,
     pcie_width_max=16,
+    pcie_replays=0,
     sm_mhz=345,
     sm_mhz_max=1980,
     memory_mhz=2619,
@@ -71,6 +72,7 @@ H100 = Gpu(
     persistence_mode=True,
     compute_mode="default",
     gsp_firmware="550.54.15",
+    recovery_action="none",
     fabric_state="completed",
     nvlinks=tuple(NvLink(link=link, active=True, version=4) for link in range(18)),
     processes=(),
@@ -93,6 +95,7 @@ RTX4060 = Gpu(
     pcie_generation_max=4,
     pcie_width=8,
     pcie_width_max=8,
+    pcie_replays=0,
     sm_mhz=210,
     sm_mhz_max=3105,
     memory_mhz=405,
@@ -140,7 +143,7 @@ GTX1080TI = replace(
 )
 NOT_ON_GEFORCE = ("serial", "ecc_enabled", "ecc_errors", "retired_pages_pending", "remapped_rows")
 NO_SUCH_HARDWARE = dict.fromkeys(
-    (*NOT_ON_GEFORCE, "mig_enabled", "mig_instances", "fabric_state"),
+    (*NOT_ON_GEFORCE, "mig_enabled", "mig_instances", "mig_devices", "recovery_action", "fabric_state"),
     "NVML_ERROR_NOT_SUPPORTED",
 )
 
@@ -211,6 +214,14 @@ def test_all_gpus_of_a_server(nvml: Play) -> None:
         ({"Name 0": "Graphics \xae Device"}, "name", "Graphics \xae Device"),
         ({"MigMode 0": (1, 1), "MigDeviceHandleByIndex 0 0": "", "MigDeviceHandleByIndex 0 4": "",
           **{f"MigDeviceHandleByIndex 0 {index}": Refused(6) for index in (1, 2, 3, 5, 6)}}, "mig_instances", 2),
+        ({"PcieReplayCounter 0": 7}, "pcie_replays", 7),
+        ({"FieldValues 0 230": 1}, "recovery_action", "gpu_reset"),
+        ({"FieldValues 0 230": 99}, "recovery_action", "99"),
+        ({"FieldValues 0 230": Refused(3)}, "recovery_action", None),
+        ({"MigMode 0": (1, 1), "MaxMigDeviceCount 0": 2, "MigDeviceHandleByIndex 0 0": Refused(6),
+          "MigDeviceHandleByIndex 0 1": "", "Name 1001": "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+          "UUID 1001": "MIG-0c1d", "MemoryInfo 1001": (9856 * MIB, 9844 * MIB, 12 * MIB)}, "mig_devices",
+         (MigDevice(index=1, name="NVIDIA H100 80GB HBM3 MIG 1g.10gb", uuid="MIG-0c1d", memory_bytes=9856 * MIB),)),
     ],
 )  # fmt: skip
 def test_other_answers(nvml: Play, changes: Recording, field: str, value: object) -> None:
@@ -257,6 +268,8 @@ DEPENDENTS = {
     "BAR1MemoryInfo": "bar1_total_bytes",
     "CurrPcieLinkGeneration": "pcie_generation",
     "MaxPcieLinkGeneration": "pcie_generation_max",
+    "PcieReplayCounter": "pcie_replays",
+    "FieldValues": "recovery_action",
     "CurrPcieLinkWidth": "pcie_width",
     "MaxPcieLinkWidth": "pcie_width_max",
     "ClockInfo": "sm_mhz memory_mhz",
@@ -281,21 +294,21 @@ DEPENDENTS = {
     "MemoryInfo": "",
     "CurrentClocksEventReasons": "throttle_reasons",
     "CurrentClocksThrottleReasons": "",
-    "MigMode": "mig_enabled mig_instances",
-    "MaxMigDeviceCount": "mig_instances",
-    "MigDeviceHandleByIndex": "mig_instances",
+    "MigMode": "mig_enabled mig_instances mig_devices",
+    "MaxMigDeviceCount": "mig_instances mig_devices",
+    "MigDeviceHandleByIndex": "mig_instances mig_devices",
     "GpuFabricInfo": "fabric_state",
     "NvLinkState": "nvlinks",
     "NvLinkVersion": "",
 }
 """Calls about a GPU, less "nvmlDeviceGet", and the facts that are lost when one fails."""
-WHOLE = replace(H100, mig_enabled=True, mig_instances=2)
+WHOLE = replace(H100, mig_enabled=True, mig_instances=2, mig_devices=tuple(MigDevice(index=index) for index in range(2)))
 UNVERSIONED = tuple(NvLink(link=link, active=True) for link in range(18))
 INSTEAD: dict[tuple[str, int], Gpu] = {
     ("MemoryInfo_v2", FUNCTION_NOT_FOUND): replace(WHOLE, memory_used_bytes=555 * MIB),  # version 1 counts what is reserved
     ("CurrentClocksEventReasons", FUNCTION_NOT_FOUND): WHOLE,
     ("ComputeRunningProcesses_v3", FUNCTION_NOT_FOUND): WHOLE,
-    ("MigDeviceHandleByIndex", NOT_FOUND): replace(WHOLE, mig_instances=0),
+    ("MigDeviceHandleByIndex", NOT_FOUND): replace(WHOLE, mig_instances=0, mig_devices=()),
     ("NvLinkState", NOT_SUPPORTED): replace(WHOLE, nvlinks=()),
     ("NvLinkState", INVALID_ARGUMENT): replace(WHOLE, nvlinks=()),
     **dict.fromkeys((("NvLinkVersion", code) for code in CODES), replace(WHOLE, nvlinks=UNVERSIONED)),

@@ -12,7 +12,7 @@ import pytest
 from dltool import machine, probe
 from dltool.errors import UsageError
 from dltool.machine import Machine
-from dltool.probe import cpu_clock, driver, host, nvml, python_env, toolkit
+from dltool.probe import cpu_clock, driver, host, kernel_log, nvml, python_env, toolkit
 
 
 @pytest.fixture
@@ -74,12 +74,13 @@ def test_a_python_that_does_not_run_is_a_wrong_request() -> None:
     [
         ((nvml, "read"), ("gpus", "gpus.0.name", "driver.version", "driver.cuda_version"), ("os", "pci")),
         ((driver, "read"), ("driver.kernel_module_version", "driver.modules", "pci"), ("os", "python")),
+        ((kernel_log, "read"), ("kernel_log", "kernel_log.events"), ("os", "pci")),
         ((host, "read"), ("os.kernel", "cpu.cores", "memory.total_bytes", "limits", "disks"), ("python",)),
         ((python_env, "read"), ("python", "python.torch"), ("os", "cpu")),
         ((toolkit, "toolkits"), ("toolkits",), ("os", "python")),
         ((toolkit, "shadowing_libraries"), ("libraries",), ("os", "python")),
     ],
-    ids=["nvml", "driver", "host", "python", "toolkits", "libraries"],
+    ids=["nvml", "driver", "kernel log", "host", "python", "toolkits", "libraries"],
 )
 def test_a_broken_source_leaves_its_reason_under_its_facts(
     monkeypatch: pytest.MonkeyPatch, broken: tuple[Any, str], facts: tuple[str, ...], kept: tuple[str, ...]
@@ -96,14 +97,27 @@ def test_a_broken_source_leaves_its_reason_under_its_facts(
 def test_a_machine_of_which_nothing_answers_is_complete_and_in_time(
     monkeypatch: pytest.MonkeyPatch, hang: Callable[..., None]
 ) -> None:
-    for module in (nvml, driver, host, python_env):
+    for module in (nvml, driver, host, kernel_log, python_env):
         monkeypatch.setattr(module, "read", hang)
     for name in ("toolkits", "shadowing_libraries"):
         monkeypatch.setattr(toolkit, name, hang)
     began = time.monotonic()
     read = probe.read(timeout_s=0.2)
     assert time.monotonic() - began < 2
-    for fact in ("gpus", "driver", "pci", "os", "cpu", "memory", "limits", "disks", "python", "toolkits", "libraries"):
+    for fact in (
+        "gpus",
+        "driver",
+        "pci",
+        "os",
+        "cpu",
+        "memory",
+        "limits",
+        "disks",
+        "python",
+        "toolkits",
+        "libraries",
+        "kernel_log",
+    ):
         assert read.why_missing(fact) == "no answer within 0.2 s", fact
     assert read.created is not None
     assert machine.from_json(read.to_json(), source="itself") == read

@@ -116,7 +116,17 @@ def device_nodes_missing(machine: Machine) -> Iterator[Finding]:
         yield Finding(status=Status.PASS, summary="the device nodes are there and may be opened")
 
 
-@check("gpu-lost", caused_by=("driver-not-answering", "driver-missing", "driver-version-mismatch"))
+@check(
+    "gpu-lost",
+    caused_by=(
+        "driver-not-answering",
+        "driver-missing",
+        "driver-version-mismatch",
+        "gpu-fell-off-bus",
+        "kernel-module-flavour",
+        "gpu-init-failed",
+    ),
+)
 def gpu_lost(machine: Machine) -> Iterator[Finding]:
     """Does every GPU on the PCI bus answer the driver?
 

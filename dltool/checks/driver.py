@@ -98,7 +98,10 @@ def nouveau_loaded(machine: Machine) -> Iterator[Finding]:
     )
 
 
-@check("driver-missing", caused_by=("nouveau-loaded",))
+@check(
+    "driver-missing",
+    caused_by=("nouveau-loaded", "dkms-module-missing", "secure-boot-blocks-module", "kernel-module-flavour"),
+)
 def driver_missing(machine: Machine) -> Iterator[Finding]:
     """Is NVIDIA's driver installed, its kernel module and its libraries?
 
@@ -243,7 +246,17 @@ def _reload(machine: Machine) -> tuple[Remedy, ...]:
 
 @check(
     "driver-not-answering",
-    caused_by=("driver-version-mismatch", "nouveau-loaded", "driver-missing", "device-nodes-missing"),
+    caused_by=(
+        "driver-version-mismatch",
+        "nouveau-loaded",
+        "driver-missing",
+        "device-nodes-missing",
+        "kernel-module-flavour",
+        "gpu-fell-off-bus",
+        "gpu-init-failed",
+        "gsp-failed",
+        "libcuda-mismatched",
+    ),
 )
 def driver_not_answering(machine: Machine) -> Iterator[Finding]:
     """Does the driver answer through NVML?

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from dltool import __version__
 from dltool.errors import DltoolError
@@ -18,6 +18,11 @@ from dltool.machine import Machine
 from dltool.redact import Redactor
 
 TIMEOUT_S = 8.0
+T = TypeVar("T")
+_OF_KERNEL = (
+    "kernel_module_version", "kernel_module_open", "modules", "device_nodes", "module_file", "dkms", "secure_boot", "services",
+)  # fmt: skip
+"""Facts of the driver that the kernel's files tell."""
 _ENVIRONMENT = (
     "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_HOME", "CUDA_PATH", "CUDA_LAUNCH_BLOCKING", "CUDA_MODULE_LOADING",
     "CUDA_CACHE_DISABLE", "CUDA_CACHE_PATH", "CUDNN_PATH", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES",
@@ -43,19 +48,43 @@ def read(*, python: str | None = None, timeout_s: float = TIMEOUT_S, measure_clo
     Raises:
         UsageError: `python` is not a Python that runs.
     """
-    from dltool.probe import driver, host, nvml, python_env, toolkit
+    from dltool.probe import driver, host, kernel_log, loader, nvml, python_env, toolkit
 
+    def environment() -> python_env.Reading:
+        return python_env.read(python, timeout_s=timeout_s * 0.75)
+
+    def loading() -> loader.Reading:
+        found = environment_once()
+        return loader.read(found.python, found.libraries)
+
+    environment_once = _once(environment)
     sources: dict[str, Callable[[], Any]] = {
         "nvml": lambda: nvml.read(timeout_s * 0.75),
         "driver": driver.read,
+        "kernel_log": lambda: kernel_log.read(timeout_s=timeout_s * 0.5),
         "host": host.read,
-        "python": lambda: python_env.read(python, timeout_s=timeout_s * 0.75),
+        "python": environment_once,
+        "loads": loading,
         "toolkits": toolkit.toolkits,
         "libraries": toolkit.shadowing_libraries,
     }
     answers, gaps = side_by_side(sources, timeout_s)
     machine = _assemble(answers, gaps)
     return _with_clock(machine) if measure_clock else machine
+
+
+def _once(source: Callable[[], T]) -> Callable[[], T]:
+    """A source that several others ask: it is read by the first, and the others wait."""
+    lock = threading.Lock()
+    answers: list[T] = []
+
+    def ask() -> T:
+        with lock:
+            if not answers:
+                answers.append(source())
+            return answers[0]
+
+    return ask
 
 
 def side_by_side(sources: Mapping[str, Callable[[], Any]], timeout_s: float) -> tuple[dict[str, Any], dict[str, str]]:
@@ -100,7 +129,8 @@ def _readable(value: str) -> str:
 def _assemble(answers: Mapping[str, Any], gaps: dict[str, str]) -> Machine:
     from msgspec.structs import replace
 
-    nvml, driver, host, python = (answers.get(name) for name in ("nvml", "driver", "host", "python"))
+    nvml, driver, host, python, log = (answers.get(name) for name in ("nvml", "driver", "host", "python", "kernel_log"))
+    loading = answers.get("loads")
     machine = Machine(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         dltool=__version__,
@@ -121,17 +151,23 @@ def _assemble(answers: Mapping[str, Any], gaps: dict[str, str]) -> Machine:
         machine = replace(machine, driver=nvml.driver, gpus=nvml.gpus)
         gaps |= nvml.gaps
     if driver is not None:
-        kernel = {
-            name: getattr(driver, name) for name in ("kernel_module_version", "kernel_module_open", "modules", "device_nodes")
-        }
-        machine = replace(machine, driver=replace(machine.driver, **kernel), pci=driver.pci)
+        kernel = {name: getattr(driver, name) for name in _OF_KERNEL}
+        machine = replace(machine, driver=replace(machine.driver, **kernel), pci=driver.pci, nvswitches=driver.nvswitches)
         gaps |= driver.gaps
+    if log is not None:
+        machine = replace(machine, kernel_log=log.log)
+        gaps |= log.gaps
     if host is not None:
         machine = replace(machine, os=host.os, cpu=host.cpu, memory=host.memory, limits=host.limits, disks=host.disks)
         gaps |= host.gaps
     if python is not None:
         machine = replace(machine, python=python.python, libraries=(*machine.libraries, *python.libraries))
         gaps |= python.gaps
+    if loading is not None:
+        machine = replace(machine, loads=loading.loads)
+        if machine.python is not None:
+            machine = replace(machine, python=replace(machine.python, torch=loading.torch, extensions=loading.extensions))
+        gaps |= loading.gaps
     return replace(machine, gaps=gaps)
 
 

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dltool.machine import DeviceNode, PciDevice
-from dltool.probe import files
+from dltool.machine import DeviceNode, DkmsModule, ModuleFile, PciDevice
+from dltool.probe import child, files, kernel_module
+from dltool.probe import pci as pci_bus
 
 _MODULES = (
     "nvidia",
@@ -22,6 +23,7 @@ _MODULES = (
 )
 _NVIDIA = "0x10de"
 _DISPLAY = "0x03"  # PCI base class of display controllers
+_NVSWITCH = "0x0680"  # "other bridge"; NVIDIA's chipsets of old had other classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,35 @@ class Reading:
     modules: tuple[str, ...] | None
     device_nodes: tuple[DeviceNode, ...]
     pci: tuple[PciDevice, ...] | None
+    nvswitches: int | None = None
+    module_file: ModuleFile | None = None
+    dkms: tuple[DkmsModule, ...] | None = None
+    secure_boot: bool | None = None
+    services: dict[str, str] = field(default_factory=dict)
     gaps: dict[str, str] = field(default_factory=dict)
 
 
-def read(root: Path = Path("/")) -> Reading:
-    """Read the kernel's files below `root`."""
+def read(root: Path = Path("/"), *, run: kernel_module.Run = child.run) -> Reading:
+    """Read the kernel's files below `root`; where there is an NVIDIA GPU, also what there is of its module on disk."""
     gaps: dict[str, str] = {}
     version, is_open = _kernel_module(root, gaps)
-    return Reading(version, is_open, _modules(root, gaps), _device_nodes(root), _pci(root, gaps), gaps)
+    pci, nvswitches = _pci(root, gaps)
+    more = kernel_module.Reading(None, None, None, {})
+    if pci or nvswitches:
+        more = kernel_module.read(root, loaded=version is not None, nvswitches=bool(nvswitches), run=run)
+    return Reading(
+        kernel_module_version=version,
+        kernel_module_open=is_open,
+        modules=_modules(root, gaps),
+        device_nodes=_device_nodes(root),
+        pci=pci,
+        nvswitches=nvswitches,
+        module_file=more.module_file,
+        dkms=more.dkms,
+        secure_boot=more.secure_boot,
+        services=more.services,
+        gaps=gaps | more.gaps,
+    )
 
 
 def _kernel_module(root: Path, gaps: dict[str, str]) -> tuple[str | None, bool | None]:
@@ -80,28 +103,34 @@ def _device_nodes(root: Path) -> tuple[DeviceNode, ...]:
     )
 
 
-def _pci(root: Path, gaps: dict[str, str]) -> tuple[PciDevice, ...] | None:
+def _pci(root: Path, gaps: dict[str, str]) -> tuple[tuple[PciDevice, ...] | None, int | None]:
+    """NVIDIA's display controllers, and how many NVSwitches there are."""
     directory = root / "sys/bus/pci/devices"
     try:
         devices = sorted(directory.iterdir())
     except OSError as error:
         gaps["pci"] = f"/sys/bus/pci/devices: {error.strerror}"
-        return None
-    return tuple(found for device in devices if (found := _nvidia_display(device)) is not None)
+        return None, None
+    ours = {device: _line(device / "class") or "" for device in devices if _line(device / "vendor") == _NVIDIA}
+    gpus = tuple(_display(device, kind) for device, kind in ours.items() if kind.startswith(_DISPLAY))
+    return gpus, sum(kind.startswith(_NVSWITCH) for kind in ours.values())
 
 
-def _nvidia_display(device: Path) -> PciDevice | None:
-    vendor, class_code = _line(device / "vendor"), _line(device / "class")
-    if vendor != _NVIDIA or class_code is None or not class_code.startswith(_DISPLAY):
-        return None
+def _display(device: Path, class_code: str) -> PciDevice:
     driver = device / "driver"
     node = _line(device / "numa_node")
+    place = pci_bus.place(device)
     return PciDevice(
         bus_id=device.name.lower(),
         device_id=f"10de:{(_line(device / 'device') or '0x????')[2:]}",
         class_code=class_code,
         kernel_driver=Path(os.path.realpath(driver)).name if files.exists(driver) else None,
         numa_node=int(node) if node and node.isdigit() else None,  # -1 is "no NUMA"
+        local_cpus=place.local_cpus,
+        link=place.link,
+        upstream=place.upstream,
+        iommu=place.iommu,
+        responds=place.responds,
     )
 
 

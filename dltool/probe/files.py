@@ -25,6 +25,22 @@ def exists(path: Path | str) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
 
+def size(path: Path | str) -> int | None:
+    """The bytes of a file that can be seen."""
+    try:
+        return os.path.getsize(path)  # noqa: PTH202
+    except OSError:
+        return None
+
+
+def are_one(path: Path | str, other: Path | str) -> bool:
+    """Whether both are names of one file."""
+    try:
+        return os.path.samefile(path, other)  # noqa: PTH121
+    except OSError:
+        return False
+
+
 def glob(directory: Path, pattern: str) -> list[Path]:
     """What matches in a directory, sorted; nothing where it may not be entered."""
     return sorted(directory.glob(pattern)) if is_dir(directory) else []

@@ -7,7 +7,7 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,6 +120,7 @@ def _cpu(root: Path, gaps: dict[str, str]) -> Cpu:
     quota, quota_gap = _cpu_quota(root)
     if quota_gap:
         gaps["cpu.quota_cpus"] = quota_gap
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     cores = psutil.cpu_count(logical=False)
     if cores is None:
         gaps["cpu.cores"] = "the kernel does not show which threads share a core"
@@ -136,7 +137,8 @@ def _cpu(root: Path, gaps: dict[str, str]) -> Cpu:
         l2_bytes=_cache_bytes(root, "2"),
         l3_bytes=_cache_bytes(root, "3"),
         numa_nodes=len(files.glob(root / "sys/devices/system/node", "node[0-9]*")) or None,
-        usable_threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        usable_threads=len(usable) if usable is not None else None,
+        usable_cpus=ranges(usable) if usable is not None else None,
         quota_cpus=quota,
         mhz_max=_max_mhz(root, info),
         load_1min=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -272,6 +274,17 @@ def _disks(gaps: dict[str, str]) -> tuple[Disk, ...]:
         else:
             disks.append(Disk(purpose=purpose, path=where, total_bytes=usage.total, free_bytes=usage.free))
     return tuple(disks)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Numbers as the kernel lists processors: "0-3,8"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ",".join("-".join(map(str, run)) for run in runs)
 
 
 def _integer(text: str | None) -> int | None:

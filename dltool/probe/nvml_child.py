@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dltool.nvml import COMPUTE_MODES, FABRIC_STATES, Nvml, NvmlError
+from dltool.nvml import COMPUTE_MODES, FABRIC_STATES, RECOVERY_ACTIONS, Nvml, NvmlError
 
 MAX_NVLINKS = 18  # NVML_NVLINK_MAX_LINKS
 
@@ -50,6 +50,7 @@ _FACTS = (
     _Fact("pcie_generation_max", "nvmlDeviceGetMaxPcieLinkGeneration"),
     _Fact("pcie_width", f"{_CURRENT_LINK}Width"),
     _Fact("pcie_width_max", "nvmlDeviceGetMaxPcieLinkWidth"),
+    _Fact("pcie_replays", "nvmlDeviceGetPcieReplayCounter"),
     _Fact("sm_mhz", "nvmlDeviceGetClockInfo", (_SM,)),
     _Fact("sm_mhz_max", "nvmlDeviceGetMaxClockInfo", (_SM,)),
     _Fact("memory_mhz", "nvmlDeviceGetClockInfo", (_MEMORY,)),
@@ -147,8 +148,9 @@ class Child:
         self._fill(f"{base}.throttle_reasons", lambda: nvml.throttle_reasons(handle))
         self._fill(f"{base}.ecc_errors", lambda: _ecc_errors(nvml, handle))
         self._fill(f"{base}.mig_enabled", lambda: bool(nvml.ask("nvmlDeviceGetMigMode", handle)[0]))
-        self._fill(f"{base}.mig_instances", lambda: _mig_instances(nvml, handle))
+        self._fill(f"{base}.mig_instances {base}.mig_devices", lambda: _mig_devices(nvml, handle))
         self._fill(f"{base}.gsp_firmware", lambda: _gsp_firmware(nvml, handle))
+        self._fill(f"{base}.recovery_action", lambda: _recovery_action(nvml, handle))
         self._fill(f"{base}.fabric_state", lambda: _fabric(nvml, handle))
         self._fill(f"{base}.nvlinks", lambda: _nvlinks(nvml, handle))
         self._fill(f"{base}.processes", lambda: _processes(nvml, handle))
@@ -211,20 +213,34 @@ def _processes(nvml: Nvml, handle: Any) -> list[dict[str, Any]]:
     return [{"pid": one.pid, "memory_bytes": one.usedGpuMemory} for one in found]
 
 
-def _mig_instances(nvml: Nvml, handle: Any) -> int | None:
-    """None while MIG is off."""
+def _mig_devices(nvml: Nvml, handle: Any) -> tuple[int | None, list[dict[str, Any]] | None]:
+    """How many slices MIG made, and which; both None while MIG is off."""
     if not nvml.ask("nvmlDeviceGetMigMode", handle)[0]:
-        return None
-    instances = 0
+        return None, None
+    devices = []
     for index in range(nvml.ask("nvmlDeviceGetMaxMigDeviceCount", handle)):
         try:
-            nvml.ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
+            slice_ = nvml.ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
         except NvmlError as error:
             if error.name == "NVML_ERROR_NOT_FOUND":
                 continue
             raise
-        instances += 1
-    return instances
+        name, uuid = (_or_none(nvml, function, slice_) for function in ("nvmlDeviceGetName", "nvmlDeviceGetUUID"))
+        memory = _or_none(nvml, "nvmlDeviceGetMemoryInfo", slice_)
+        devices.append({"index": index, "name": name, "uuid": uuid, "memory_bytes": memory.total if memory else None})
+    return len(devices), devices
+
+
+def _or_none(nvml: Nvml, function: str, handle: Any) -> Any:
+    try:
+        return nvml.ask(function, handle)
+    except NvmlError:
+        return None
+
+
+def _recovery_action(nvml: Nvml, handle: Any) -> str:
+    action = nvml.field(handle, "NVML_FI_DEV_GET_GPU_RECOVERY_ACTION")
+    return RECOVERY_ACTIONS.get(action, str(action))
 
 
 class _FabricInfo(ctypes.Structure):

@@ -195,6 +195,7 @@ GPU_NUMBER(nvmlDeviceGetCurrPcieLinkGeneration)
 GPU_NUMBER(nvmlDeviceGetMaxPcieLinkGeneration)
 GPU_NUMBER(nvmlDeviceGetCurrPcieLinkWidth)
 GPU_NUMBER(nvmlDeviceGetMaxPcieLinkWidth)
+GPU_NUMBER(nvmlDeviceGetPcieReplayCounter)
 GPU_NUMBER(nvmlDeviceGetPowerUsage)
 GPU_NUMBER(nvmlDeviceGetEnforcedPowerLimit)
 GPU_NUMBER(nvmlDeviceGetPowerManagementDefaultLimit)
@@ -306,6 +307,27 @@ static int put_processes(unsigned *count, nvmlProcessInfo_t *found, const char *
          (&value, #function " %u", gpu(device)), error = put_processes(count, found, value))
 GPU_PROCESSES(nvmlDeviceGetComputeRunningProcesses_v2) /* before R510 */
 GPU_PROCESSES(nvmlDeviceGetComputeRunningProcesses_v3)
+
+typedef struct {
+    unsigned field, scope;
+    long long timestamp, latency;
+    int type, error;
+    uint64_t value;
+} nvmlFieldValue_t;
+_Static_assert(sizeof(nvmlFieldValue_t) == 40, "nvmlFieldValue_t of nvml.h");
+
+/* Each field has its own answer: nvmlDeviceGetFieldValues GPU FIELD = 1; one that is not there is not supported. */
+int nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvmlFieldValue_t *fields)
+{
+    const char *value;
+    int error = misbehave("nvmlDeviceGetFieldValues");
+    for (int i = 0; !error && i < count; i++) {
+        fields[i].error = ask(&value, "nvmlDeviceGetFieldValues %u %u", gpu(device), fields[i].field);
+        if (!fields[i].error)
+            PUT(&fields[i].value);
+    }
+    return error;
+}
 
 /* --- calls that need no answer --- */
 

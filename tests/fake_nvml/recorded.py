@@ -10,6 +10,7 @@ FUNCTION_NOT_FOUND = Refused(13)
 
 _GRAPHICS, _SM, _MEMORY, _VIDEO = range(4)  # nvmlClockType_t
 _SHUTDOWN, _SLOWDOWN = range(2)  # nvmlTemperatureThresholds_t
+RECOVERY_ACTION = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 _IDLE = 0x1  # nvmlClocksEventReasonGpuIdle
 _PROCESSES: Recording = {f"nvmlDeviceGetComputeRunningProcesses_{version}": () for version in ("v2", "v3")}
 
@@ -46,6 +47,8 @@ def h100_server(gpus: int = 8) -> Recording:
                 "nvmlDeviceGetEccMode": (1, 1),
                 **{f"nvmlDeviceGetTotalEccErrors {kind} {span}": 0 for kind in range(2) for span in range(2)},
                 "nvmlDeviceGetRemappedRows": (0, 0, 0, 0),
+                "nvmlDeviceGetPcieReplayCounter": 0,
+                f"nvmlDeviceGetFieldValues {RECOVERY_ACTION}": 0,
                 "nvmlDeviceGetMigMode": (0, 0),
                 "nvmlDeviceGetMaxMigDeviceCount": 7,
                 "nvmlDeviceGetPersistenceMode": 1,
@@ -85,6 +88,7 @@ def rtx4060_laptop() -> Recording:
             "nvmlDeviceGetUtilizationRates": (0, 0),
             "nvmlDeviceGetCurrentClocksEventReasons": _IDLE,
             "nvmlDeviceGetCurrentClocksThrottleReasons": _IDLE,
+            "nvmlDeviceGetPcieReplayCounter": 0,
             "nvmlDeviceGetPersistenceMode": 0,
             "nvmlDeviceGetComputeMode": 0,
             "nvmlDeviceGetGspFirmwareVersion": "565.77",
@@ -118,6 +122,7 @@ def gtx1080ti() -> Recording:
             "nvmlDeviceGetUtilizationRates": (0, 0),
             "nvmlDeviceGetCurrentClocksEventReasons": FUNCTION_NOT_FOUND,
             "nvmlDeviceGetCurrentClocksThrottleReasons": _IDLE,
+            "nvmlDeviceGetPcieReplayCounter": 0,
             "nvmlDeviceGetPersistenceMode": 0,
             "nvmlDeviceGetComputeMode": 0,
             "nvmlDeviceGetGspFirmwareVersion": FUNCTION_NOT_FOUND,

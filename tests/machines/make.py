@@ -18,13 +18,18 @@ from dltool.machine import (
     Driver,
     EccErrors,
     Gpu,
+    KernelEvent,
+    KernelLog,
     Library,
     Limits,
     Machine,
     Memory,
+    ModuleFile,
     NvLink,
     Os,
     PciDevice,
+    PcieLink,
+    PciPort,
     PythonEnv,
     RemappedRows,
     Toolkit,
@@ -78,14 +83,19 @@ def h100_server() -> Machine:
         memory=_memory(2015 * GIB),
         limits=_limits(1_048_576),
         disks=(Disk(purpose="home", path="~", total_bytes=14 * TIB, free_bytes=9 * TIB),),
-        driver=_driver("550.54.15", "12.4", gpus=range(8)),
+        driver=_driver(
+            "550.54.15", "12.4", gpus=range(8), kernel="5.15.0-122-generic",
+            services={"nvidia-persistenced": "active", "nvidia-fabricmanager": "active"},
+        ),
         gpus=tuple(_h100(index, bus) for index, bus in enumerate(_H100_BUSES)),
-        pci=tuple(_pci(bus, "2330", "0x030200", node=index // 4) for index, bus in enumerate(_H100_BUSES)),
+        pci=_h100_bus(),
+        nvswitches=4,
+        kernel_log=_log("/dev/kmsg", hours=26),
         python=python,
         toolkits=(Toolkit(path="/usr/local/cuda-12.4", version="12.4", found_by=("PATH", "/usr/local"), has_nvcc=True),),
         libraries=libraries,
         environment={"VIRTUAL_ENV": "~/train/.venv"},
-    )
+    )  # fmt: skip
 
 
 def laptop_rtx4060() -> Machine:
@@ -109,6 +119,7 @@ def laptop_rtx4060() -> Machine:
         pcie_generation_max=4,
         pcie_width=8,
         pcie_width_max=8,
+        pcie_replays=0,
         sm_mhz=210,
         sm_mhz_max=3105,
         memory_mhz=405,
@@ -138,13 +149,15 @@ def laptop_rtx4060() -> Machine:
         memory=_memory(15 * GIB),
         limits=_limits(1024),
         disks=(Disk(purpose="home", path="~", total_bytes=500 * 10**9, free_bytes=81 * 10**9),),
-        driver=_driver("565.77", "12.7"),
+        driver=_driver("565.77", "12.7", kernel="6.8.0-48-generic"),
         gpus=(gpu,),
-        pci=(_pci("0000:01:00.0", "28e0"),),
+        pci=(_pci("0000:01:00.0", "28e0", speed=(2.5, 16.0), lanes=8, cpus="0-19"),),
+        nvswitches=0,
+        kernel_log=_log("journalctl", hours=3),
         python=python,
         libraries=libraries,
         environment={"VIRTUAL_ENV": "~/.venvs/study"},
-        gaps=_refused("serial ecc_enabled retired_pages_pending remapped_rows mig_enabled"),
+        gaps=_refused("serial ecc_enabled retired_pages_pending remapped_rows mig_enabled recovery_action"),
     )
 
 
@@ -194,14 +207,16 @@ def gtx1080ti() -> Machine:
         cpu=_cpu("Intel(R) Core(TM) i7-6850K CPU @ 3.60GHz", threads=12, cores=6, family=6, model_number=79),
         memory=_memory(62 * GIB),
         limits=_limits(1024),
-        driver=_driver("470.256.02", "11.4", is_open=False),
+        driver=_driver("470.256.02", "11.4", is_open=False, kernel="6.1.0-26-amd64"),
         gpus=(gpu,),
-        pci=(_pci("0000:65:00.0", "1b06"),),
+        pci=(_pci("0000:65:00.0", "1b06", speed=(2.5, 8.0), cpus="0-11", iommu="dma-fq"),),
+        nvswitches=0,
         python=python,
         libraries=libraries,
         environment={"VIRTUAL_ENV": "~/old/.venv"},
         gaps={
             **_refused("serial ecc_enabled retired_pages_pending remapped_rows mig_enabled"),
+            **_NO_LOG,
             **_refused("gsp_firmware fabric_state", "NVML_ERROR_FUNCTION_NOT_FOUND"),
         },
     )  # fmt: skip
@@ -222,6 +237,8 @@ def cpu_only() -> Machine:
         limits=_limits(65536),
         driver=Driver(nvml_error="NVML_ERROR_LIBRARY_NOT_FOUND", modules=()),
         pci=(),
+        nvswitches=0,
+        kernel_log=KernelLog(source="dmesg", reaches_back_s=912.0),
         python=python,
         environment={"VIRTUAL_ENV": "/opt/venv"},
         gaps={**_NO_PROC, **_NO_NVML},
@@ -305,9 +322,10 @@ def container() -> Machine:
         cpu=_two_sockets(),
         memory=_memory(2015 * GIB, shm=8 * GIB),
         limits=_limits(1_048_576),
-        driver=_driver("550.54.15", "12.4", gpus=(3,)),
+        driver=_driver("550.54.15", "12.4", gpus=(3,), services={"nvidia-fabricmanager": "not found"}),
         gpus=(_h100(0, _H100_BUSES[3]),),
-        pci=tuple(_pci(bus, "2330", "0x030200", node=index // 4) for index, bus in enumerate(_H100_BUSES)),
+        pci=_h100_bus(),
+        nvswitches=4,
         python=python,
         libraries=libraries,
         environment={
@@ -315,6 +333,11 @@ def container() -> Machine:
             "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
             "LD_LIBRARY_PATH": "/usr/local/nvidia/lib:/usr/local/nvidia/lib64",
             "VIRTUAL_ENV": "/opt/venv",
+        },
+        gaps={
+            "kernel_log": "/dev/kmsg: No such file or directory; dmesg: read kernel buffer failed: Operation not permitted; "
+            "journalctl: No such file or directory",
+            "driver.module_file": "/lib/modules/5.15.0-122-generic/modules.dep: No such file or directory",
         },
     )  # fmt: skip
 
@@ -364,6 +387,10 @@ MACHINES: dict[str, Callable[[], Machine]] = {
     make.__name__: make for make in (h100_server, laptop_rtx4060, gtx1080ti, cpu_only, wsl2, container, jetson)
 }
 
+_NO_LOG = {
+    "kernel_log": "/dev/kmsg: Operation not permitted; dmesg: read kernel buffer failed: Operation not permitted; "
+    "journalctl: shows nothing to this user"
+}
 _NO_NVML = {
     "gpus": "NVML Shared Library Not Found (NVML_ERROR_LIBRARY_NOT_FOUND in nvmlInit)",
     "driver.libcuda": "libcuda.so.1: cannot open shared object file: No such file or directory",
@@ -400,6 +427,7 @@ def _h100(index: int, bus: str) -> Gpu:
         pcie_generation_max=5,
         pcie_width=16,
         pcie_width_max=16,
+        pcie_replays=0,
         sm_mhz=345,
         sm_mhz_max=1980,
         memory_mhz=2619,
@@ -418,6 +446,7 @@ def _h100(index: int, bus: str) -> Gpu:
         mig_enabled=False,
         persistence_mode=True,
         compute_mode="default",
+        recovery_action="none",
         gsp_firmware="550.54.15",
         fabric_state="completed",
         nvlinks=tuple(NvLink(link=link, active=True, version=4) for link in range(18)),
@@ -425,7 +454,16 @@ def _h100(index: int, bus: str) -> Gpu:
     )
 
 
-def _driver(version: str, cuda: str, *, gpus: range | tuple[int, ...] = (0,), is_open: bool = True) -> Driver:
+def _log(source: str, *, hours: float) -> KernelLog:
+    """A log in which only the driver's start is of interest."""
+    loaded = KernelEvent(kind="driver_loaded", age_s=hours * 3600, text="NVRM: loading NVIDIA UNIX x86_64 Kernel Module")
+    return KernelLog(source=source, reaches_back_s=hours * 3600 + 8.4, events=(loaded,))
+
+
+def _driver(
+    version: str, cuda: str, *, gpus: range | tuple[int, ...] = (0,), is_open: bool = True, kernel: str | None = None,
+    services: dict[str, str] | None = None,
+) -> Driver:  # fmt: skip
     nodes = [f"/dev/nvidia{index}" for index in gpus] + ["/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidiactl"]
     return Driver(
         version=version,
@@ -434,14 +472,33 @@ def _driver(version: str, cuda: str, *, gpus: range | tuple[int, ...] = (0,), is
         nvml_library_version=version,
         kernel_module_version=version,
         kernel_module_open=is_open,
+        module_file=ModuleFile(path=f"/lib/modules/{kernel}/updates/dkms/nvidia.ko") if kernel else None,
+        secure_boot=False,
+        services=services or {},
         modules=("nvidia", "nvidia_uvm", "nvidia_drm", "nvidia_modeset"),
         device_nodes=tuple(DeviceNode(path=path, accessible=True) for path in nodes),
         libcuda=f"/usr/lib/x86_64-linux-gnu/libcuda.so.{version}",
     )
 
 
-def _pci(bus: str, device: str, kind: str = "0x030000", *, node: int | None = None) -> PciDevice:
-    return PciDevice(bus_id=bus, device_id=f"10de:{device}", class_code=kind, kernel_driver="nvidia", numa_node=node)
+def _pci(
+    bus: str, device: str, kind: str = "0x030000", *, node: int | None = None, speed: tuple[float, float] = (32.0, 32.0),
+    lanes: int = 16, cpus: str | None = None, iommu: str = "identity",
+) -> PciDevice:  # fmt: skip
+    """A device on a port that can do what it can; the port is on the bus before."""
+    link = PcieLink(gt_per_s=speed[0], gt_per_s_max=speed[1], width=lanes, width_max=lanes)
+    port = PciPort(bus_id=f"0000:{int(bus[5:7], 16) - 1:02x}:01.0", link=link, acs_known=kind == "0x030200")
+    return PciDevice(
+        bus_id=bus, device_id=f"10de:{device}", class_code=kind, kernel_driver="nvidia", numa_node=node, local_cpus=cpus,
+        link=link, upstream=(port,), iommu=iommu, responds=True,
+    )  # fmt: skip
+
+
+def _h100_bus() -> tuple[PciDevice, ...]:
+    """Eight GPUs, four on each socket."""
+    near = ("0-55,112-167", "56-111,168-223")
+    places = enumerate(_H100_BUSES)
+    return tuple(_pci(bus, "2330", "0x030200", node=index // 4, cpus=near[index // 4]) for index, bus in places)
 
 
 def _two_sockets() -> Cpu:
@@ -455,7 +512,7 @@ def _cpu(
     return Cpu(
         model=model, vendor=vendor, family=family, model_number=model_number, architecture=architecture, sockets=sockets,
         cores=cores, threads=threads, simd=("avx", "avx2", "fma") if architecture == "x86_64" else ("asimd",),
-        numa_nodes=sockets, usable_threads=threads, mhz_max=3800.0, load_1min=0.4,
+        numa_nodes=sockets, usable_threads=threads, usable_cpus=f"0-{threads - 1}", mhz_max=3800.0, load_1min=0.4,
     )  # fmt: skip
 
 
