@@ -138,7 +138,7 @@ def dtypes_table() -> str:
 
 
 def formats() -> str:
-    return ", ".join(f"`{name}`" for name in FORMATS.names())
+    return ", ".join(f"`{name}`" for name in sorted(FORMATS.names()))
 
 
 BLOCKS: dict[str, Callable[[], str]] = {

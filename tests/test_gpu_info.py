@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from dltool import catalog, live, sheets
 from dltool.catalog import PEAK_KEYS, Board, Peak
-from dltool.cli.main import app
+from dltool.cli.main import make_app
 from dltool.machine import Gpu, Machine
 from dltool.render import FORMATS, Style
 from dltool.render.terminal.peaks import label
@@ -37,7 +37,7 @@ def gpu_info(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: str) -> Any:
-        return CliRunner().invoke(app, ["gpu-info", *arguments], catch_exceptions=False)
+        return CliRunner().invoke(make_app(["gpu-info"]), ["gpu-info", *arguments], catch_exceptions=False)
 
     return run
 

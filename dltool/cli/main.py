@@ -1,21 +1,21 @@
-"""The command `dltool`."""
+"""The command `dltool`.
+
+A start loads and builds the one command that is run: building all of them takes longer than most commands run.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from dltool import __version__
-from dltool.cli import bench, compat, doctor, gpu_info, report, setup, snapshot
 
-app = typer.Typer(
-    name="dltool",
-    help="What is wrong with this GPU machine, what it could do, and what it does.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMMANDS = ("doctor", "snapshot", "compat", "gpu-info", "setup", "bench", "report")
+"""In the order of `--help`. Each is a module of this package that holds a function of its name, or an `app` of commands."""
 
 
 def _version(wanted: bool) -> None:
@@ -24,22 +24,37 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     """What is wrong with this GPU machine, what it could do, and what it does."""
 
 
-app.command("doctor")(doctor.doctor)
-app.command("snapshot")(snapshot.snapshot)
-app.command("compat")(compat.compat)
-app.command("gpu-info")(gpu_info.gpu_info)
-app.add_typer(setup.app, name="setup")
-app.add_typer(bench.app, name="bench")
-app.add_typer(report.app, name="report")
+def make_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The command line with these commands."""
+    app = typer.Typer(
+        name="dltool",
+        help="What is wrong with this GPU machine, what it could do, and what it does.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in commands:
+        module = import_module(f"dltool.cli.{name.replace('-', '_')}")
+        group = getattr(module, "app", None)
+        if group is not None:
+            app.add_typer(group, name=name)
+        else:
+            app.command(name)(getattr(module, name.replace("-", "_")))
+    return app
 
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="dltool")
+    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    if wanted in COMMANDS:
+        commands: Iterable[str] = (wanted,)
+    else:
+        commands = () if wanted == "--version" else COMMANDS
+    make_app(commands)(prog_name="dltool")

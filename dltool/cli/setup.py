@@ -13,7 +13,8 @@ from dltool.cli.planning import Planning, plan_for
 from dltool.errors import DltoolError, ExitCode
 
 app = typer.Typer(
-    help="Plan an environment that works, make it, and write it down for others. Example: dltool setup plan",
+    help="Plan an environment that works, make it, and write it down for others.",
+    epilog="Example: dltool setup plan",
     no_args_is_help=True,
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from dltool.errors import UsageError
@@ -32,6 +31,8 @@ def known_version(text: str | None) -> Version | None:
 @cache
 def accepts(specifier: str, text: str) -> bool:
     """Does a specifier as in package metadata (">=2.0,<3") accept this version? An empty one accepts every one."""
+    from packaging.specifiers import SpecifierSet  # five times the import of versions alone
+
     return SpecifierSet(specifier).contains(version(text), prereleases=True)
 
 

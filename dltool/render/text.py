@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib import import_module
+
 from dltool.render import FORMATS, Style
 from dltool.results import Report
 
 
 @FORMATS.register("text")
 def render(report: Report, style: Style) -> str:
-    """Whatever the report holds, each part in its own way."""
-    from dltool.render.terminal import (
-        architectures,
-        boards,
-        compat,
-        creation,
-        environments,
-        findings,
-        log,
-        measurements,
-        page,
-        plan,
-    )
+    """Whatever the report holds, each part in its own way; a part that is not there is not loaded."""
+    from dltool.render.terminal.page import Page
 
-    sheet = page.Page(style)
-    if report.findings and not report.creation:
-        findings.show(report, sheet)
-    if report.log:
-        log.show(report, sheet)
-    if report.boards and not report.measurements:
-        boards.show(report, sheet)
-    if report.architectures:
-        architectures.show(report, sheet)
-    if report.compat:
-        compat.show(report, sheet)
-    if report.plan:
-        plan.show(report, sheet)
-    if report.creation:
-        creation.show(report, sheet)
-    if report.environments:
-        environments.show(report, sheet)
-    if report.measurements:
-        measurements.show(report, sheet)
+    sheet = Page(style)
+    for part in _parts(report):
+        import_module(f"dltool.render.terminal.{part}").show(report, sheet)
     return sheet.text()
+
+
+def _parts(report: Report) -> Iterator[str]:
+    """The modules of `dltool.render.terminal` that show it, in order."""
+    if report.findings and not report.creation:
+        yield "findings"
+    if report.log:
+        yield "log"
+    if report.boards and not report.measurements:
+        yield "boards"
+    yield from (name for name in ("architectures", "compat", "plan", "creation", "environments") if getattr(report, name))
+    if report.measurements:
+        yield "measurements"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dltool.catalog import Board, Support, architecture_of
 from dltool.machine import Gpu, Machine
-from dltool.render.terminal import comparison, listing, peaks
+from dltool.render.terminal import peaks
 from dltool.render.terminal.page import Page
 from dltool.render.terminal.peaks import number
 from dltool.results import Report
@@ -23,9 +23,13 @@ def show(report: Report, page: Page) -> None:
             _never(board, page)
     boards = tuple(board for board in report.boards if board.shipped)
     if page.style.layout == "list" or len(boards) > _MANY:
+        from dltool.render.terminal import listing
+
         listing.show(boards, page)
         return
     if len(boards) > 1 and all(board.index is None for board in boards):
+        from dltool.render.terminal import comparison
+
         comparison.show(boards, page)
         return
     for place, board in enumerate(boards):
