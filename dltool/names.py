@@ -30,13 +30,12 @@ _WORD = re.compile(r"\d+(?:\.\d+)?gb|(?:sxm|ddr|gddr|hbm|lpddr)\d+[a-z]*|[a-z]{2
 """A letter before or after a number belongs to it: M4000 and 4000M are two boards."""
 _MEMORY = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)\s?-?g(?:i?b)?(?![a-z0-9])")
 _SIZE = re.compile(r"\d+(?:\.\d+)?gb")
-_DEVICE_ID = re.compile(
-    r"(?<![0-9a-f])10de[:\s-]?([0-9a-f]{4})(?![0-9a-f])|0x([0-9a-f]{4})(?:10de)?(?![0-9a-f])", re.IGNORECASE
-)
-_VGPU = re.compile(r"(?P<family>.+?)-(?P<share>\d+(?:-\d+)?)-?(?P<series>[A-Z])?(?:EQ|ME)?$")
-_MIG = re.compile(r"\s+MIG\s+(?P<slices>\d+)g\.(?P<memory>\d+)gb(?:\+\S+)?$", re.IGNORECASE)
-_SERIES = re.compile(r"\b(?:(rtx|gtx|gts|gt)\s*)?(\d{2,3}|\d{4})\s*(?:series|系列|系|xx)", re.IGNORECASE)
-_GEFORCE = re.compile(r"GeForce (?:([A-Z]+) )?(\d+)")
+_DEVICE_ID = r"(?i)(?<![0-9a-f])10de[:\s-]?([0-9a-f]{4})(?![0-9a-f])|0x([0-9a-f]{4})(?:10de)?(?![0-9a-f])"
+# Patterns of rarer forms: re compiles them when one is first met, for every start pays for what is compiled here.
+_VGPU = r"(?P<family>.+?)-(?P<share>\d+(?:-\d+)?)-?(?P<series>[A-Z])?(?:EQ|ME)?"
+_MIG = r"(?i)\s+MIG\s+(?P<slices>\d+)g\.(?P<memory>\d+)gb(?:\+\S+)?$"
+_SERIES = r"(?i)\b(?:(rtx|gtx|gts|gt)\s*)?(\d{2,3}|\d{4})\s*(?:series|系列|系|xx)"
+_GEFORCE = r"GeForce (?:([A-Z]+) )?(\d+)"
 _FAMILY = 60
 _MOST = 400
 """Names compared letter by letter for a suggestion."""
@@ -137,7 +136,7 @@ def versions_of(name: str) -> tuple[str, ...]:
 
 def _device_id(asked: str) -> Resolution | None:
     """`10de:2330`, `0x2330`, or such an id at the end of a line of lspci."""
-    match = _DEVICE_ID.search(asked)
+    match = re.search(_DEVICE_ID, asked) if ":" in asked or "x" in asked or "de" in asked.casefold() else None
     if match is None:
         return None
     found = _with_device_id(f"10de:{(match[1] or match[2]).lower()}")
@@ -238,7 +237,7 @@ def _implied(name: str) -> frozenset[str]:
 
 def _mig(asked: str) -> Resolution | None:
     """`NVIDIA A100-SXM4-40GB MIG 1g.5gb`: a part of a board."""
-    match = _MIG.search(asked)
+    match = re.search(_MIG, asked)
     if match is None:
         return None
     whole = resolve(asked[: match.start()])
@@ -248,7 +247,7 @@ def _mig(asked: str) -> Resolution | None:
 
 def _vgpu(asked: str) -> Resolution | None:
     """`GRID A100-10C`: a share of a board, by the family of its profile."""
-    match = _VGPU.fullmatch(asked.strip())
+    match = re.fullmatch(_VGPU, asked.strip())
     boards = _of_vgpu(match["family"]) if match else ()
     if match is None or not boards:
         whole = _of_vgpu(asked)
@@ -309,7 +308,7 @@ def architectures_named(asked: str) -> tuple[Architecture, ...]:
 
 def _of_series(asked: str) -> tuple[str, ...]:
     """GeForce boards whose number begins as that of the series: `RTX 40 series` are 4000 to 4099."""
-    match = _SERIES.search(asked)
+    match = re.search(_SERIES, asked)
     if match is None:
         return ()
     prefix = (match[1] or "").casefold()
@@ -317,7 +316,7 @@ def _of_series(asked: str) -> tuple[str, ...]:
     return tuple(
         name
         for name in board_names()
-        if (model := _GEFORCE.match(name))
+        if (model := re.match(_GEFORCE, name))
         and first <= int(model[2]) < first + 100
         and prefix in ("", (model[1] or "").casefold())
     )

@@ -490,3 +490,18 @@ def test_a_rule_has_one_name() -> None:
 
     with pytest.raises(ValueError, match="two rules"):
         rule("gpu-code")(RULES["gpu-code"])
+
+
+# --- NCCL -------------------------------------------------------------------------------------------------------------
+
+
+@table(
+    case("the one that torch brings", PASS, torch="2.15.0+cu132", packages={"nvidia-nccl-cu13": "2.30.7"}),
+    case("a later one", PASS, torch="2.15.0+cu132", packages={"nccl": "2.31.0"}),
+    case("an earlier one", WARN, torch="2.15.0+cu132", packages={"nccl": "2.27.3"}),
+    case("of another CUDA major", FAIL, torch="2.15.0+cu132", packages={"nvidia-nccl-cu12": "2.30.7"}),
+    case("beside a torch that brings none that is known", UNKNOWN, torch="1.7.0+cu102", packages={"nccl": "2.7.8"}),
+    case("nothing asked", SILENT, torch="2.15.0+cu132"),
+)
+def test_nccl(given: dict[str, Any], expected: tuple[Status, ...]) -> None:
+    assert statuses("nccl", **given) == expected

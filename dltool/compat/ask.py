@@ -222,7 +222,7 @@ def _compat_package(text: str | None) -> str | None:
 
 
 def _packages(texts: Iterable[str]) -> dict[str, str]:
-    known = tuple(dict.fromkeys((*rules_packages.COMPANIONS, *packages.stack_components())))
+    known = tuple(dict.fromkeys((*rules_packages.COMPANIONS, *rules_packages.NCCL, *packages.stack_components())))
     found: dict[str, str] = {}
     for text in texts:
         match = _PACKAGE.fullmatch(text)

@@ -14,6 +14,7 @@ from dltool.compat.rules import asked, broken, good, limited, noted, rule, seen,
 from dltool.compat.versions import accepts, known_version, major, minor, version
 from dltool.results import Finding
 
+NCCL = ("nccl", "nvidia-nccl-cu11", "nvidia-nccl-cu12", "nvidia-nccl-cu13")
 COMPANIONS = ("torchvision", "torchaudio", "torchtext", "torchdata", "triton", "triton-windows", "numpy")
 
 
@@ -190,6 +191,39 @@ def _serves(cudnn: str, cuda: str, capability: str, *, own: bool) -> Iterator[Fi
         yield good(f"cuDNN {cudnn} serves compute capability {capability}", *evidence)
 
 
+@rule("nccl")
+def nccl(question: Question) -> Iterator[Finding]:
+    """NCCL is built per CUDA major, and torch calls what its own release has."""
+    for name, installed in question.packages.items():
+        if name not in NCCL:
+            continue
+        have = known_version(installed)
+        built = re.fullmatch(r"nvidia-nccl-cu(\d+)", name)
+        cuda = question.cuda_of_torch
+        if built and cuda and built[1] != str(major(cuda)):
+            yield broken(
+                f"{name} is for CUDA {built[1]}, torch for CUDA {cuda}",
+                asked(name, installed or "any"),
+                why="It loads the runtime of another CUDA major into the same process.",
+                fix=f"Keep nvidia-nccl-cu{major(cuda)}, which torch brings.",
+            )
+            continue
+        row = builds.torch_release(question.torch) if question.torch else None
+        pinned = known_version(row["nccl"]) if row else None
+        if have is None or row is None or pinned is None:
+            yield unknown(f"which NCCL belongs is not known: {name} {installed}".strip())
+        elif have < pinned:
+            yield limited(
+                f"NCCL {installed} is older than {row['nccl']}, which torch {row['torch']} brings",
+                asked(name, installed),
+                seen(f"NCCL of torch {row['torch']}", row["nccl"], "torch_releases", row["source"]),
+                why="Functions that torch calls may be missing: undefined symbol at import.",
+                fix=f"Keep NCCL {row['nccl']}.",
+            )
+        else:
+            yield good(f"NCCL {installed} is not older than torch {row['torch']} needs", asked(name, installed))
+
+
 @rule("toolkit")
 def toolkit(question: Question) -> Iterator[Finding]:
     """Extensions are compiled by an nvcc of torch's CUDA major, for a GPU that it knows, with a host compiler that it takes."""
@@ -269,7 +303,7 @@ def host_compiler(question: Question) -> Iterator[Finding]:
 def stack(question: Question) -> Iterator[Finding]:
     """Packages built on torch or CUDA: flash-attn, xformers, onnxruntime-gpu and others."""
     for name, installed in question.packages.items():
-        if name in COMPANIONS or not installed:
+        if name in (*COMPANIONS, *NCCL) or not installed:
             continue
         if known_version(installed) is None:
             yield unknown(f"`{installed}` is no version of {name}")
