@@ -109,6 +109,8 @@ class Board(Struct, frozen=True, kw_only=True):
     support: Support | None = None
     asked: str | None = None
     """What was typed, where it is not the board's own name."""
+    others: tuple[str, ...] = ()
+    """Boards of the same name but for memory, form factor or chip."""
     shipped: bool = True
     """False: nothing of this name was ever sold; the note says what was meant."""
     members: tuple[Member, ...] = ()

@@ -126,9 +126,15 @@ def identify(
 
 
 def versions_of(name: str) -> tuple[str, ...]:
-    """Other boards that differ from this one only by memory or form factor, and that a short name fits as well."""
-    bare = _words(name) - _FORMS - _sizes(name)
-    return tuple(other for other in _near(bare) if other != name and _words(other) - _FORMS - _sizes(other) == bare)
+    """Other boards of this name but for memory, form factor or chip: a short name fits them as well."""
+    bare = _bare(name)
+    same = (other for other in _near(bare) if other != name and other in board_names())
+    return tuple(other for other in same if _bare(other) == bare)
+
+
+def _bare(name: str) -> frozenset[str]:
+    """The words of a board's name without memory, form factor and chip."""
+    return _words(name) - _FORMS - _sizes(name) - _words(board(name).chip or "")
 
 
 # --- ways in which a name is understood, the surest first -------------------------------------------------------------------

@@ -41,7 +41,8 @@ def one(asked: str, *, clock_mhz: float | None = None) -> Board:
 def _complete(name: str, clock_mhz: float | None) -> Board:
     if systems.is_system(name):
         return systems.system(name, clock_mhz=clock_mhz)
-    return with_support(peaks.with_peaks(board(name), clock_mhz=clock_mhz))
+    own = replace(board(name), others=names.versions_of(name))
+    return with_support(peaks.with_peaks(own, clock_mhz=clock_mhz))
 
 
 def with_support(own: Board) -> Board:

@@ -558,3 +558,14 @@ def test_what_a_driver_reports(
 def test_any_report_of_a_driver_is_survived(name: str | None, device_id: str | None, memory: int | None) -> None:
     board = names.identify(name=name, device_id=device_id, memory_bytes=memory, power_limit_w=0.0)
     assert board is None or board.name in BOARDS
+
+
+def test_other_boards_of_a_name_are_told() -> None:
+    assert set(names.versions_of("GeForce RTX 3050")) >= {
+        "GeForce RTX 3050 6GB",
+        "GeForce RTX 3050 GA107",
+        "GeForce RTX 3050 OEM",
+    }
+    assert "GeForce RTX 3050 Laptop GPU" not in names.versions_of("GeForce RTX 3050")
+    assert set(names.versions_of("A100 SXM4 80GB")) >= {"A100 SXM4 40GB", "A100 PCIe 80GB"}
+    assert names.versions_of("GeForce RTX 4090") == ()

@@ -76,6 +76,8 @@ def _one(board: Board, gpu: Gpu | None, machine: Machine | None, page: Page) -> 
         page.labelled("brought", architecture.trait, indent=2)
     if board.support is not None:
         page.labelled("software", ", ".join(_supported(board.support)), indent=2)
+    if board.others:
+        page.labelled("also as", ", ".join(board.others), indent=2)
     if board.peaks:
         page.line()
         peaks.show(board, page)
