@@ -128,13 +128,17 @@ def identify(
 def versions_of(name: str) -> tuple[str, ...]:
     """Other boards of this name but for memory, form factor or chip: a short name fits them as well."""
     bare = _bare(name)
-    same = (other for other in _near(bare) if other != name and other in board_names())
-    return tuple(other for other in same if _bare(other) == bare)
+    near = (other for other in _near(bare) if other != name and other in board_names())
+    return tuple(other for other in near if _bare(other) == bare)
 
 
 def _bare(name: str) -> frozenset[str]:
     """The words of a board's name without memory, form factor and chip."""
-    return _words(name) - _FORMS - _sizes(name) - _words(board(name).chip or "")
+    try:
+        chip = board(name).chip or ""
+    except UsageError:  # a malformed row is told of elsewhere, and costs its own board only
+        chip = ""
+    return _words(name) - _FORMS - _sizes(name) - _words(chip)
 
 
 # --- ways in which a name is understood, the surest first -------------------------------------------------------------------
