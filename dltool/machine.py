@@ -188,6 +188,8 @@ class Driver(Struct, frozen=True, kw_only=True):
     device_nodes: tuple[DeviceNode, ...] = ()
     libcuda: Text | None = None
     """The file that the loader finds as libcuda.so.1."""
+    has_libcuda_link: bool | None = None
+    """Whether there is a libcuda.so without a number beside it, which programs that link at run time ask for."""
 
 
 class PcieLink(Struct, frozen=True, kw_only=True):
@@ -267,6 +269,7 @@ class Memory(Struct, frozen=True, kw_only=True):
     available_bytes: int | None = None
     cgroup_limit_bytes: int | None = None
     swap_total_bytes: int | None = None
+    swap_free_bytes: int | None = None
     shm_total_bytes: int | None = None
     shm_free_bytes: int | None = None
 
@@ -277,6 +280,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     open_files_soft: int | None = None
     open_files_hard: int | None = None
     locked_memory_bytes: int | None = None
+    locks_any_memory: bool | None = None
+    """Whether this process may lock memory beyond the limit (CAP_IPC_LOCK)."""
 
 
 class Disk(Struct, frozen=True, kw_only=True):
@@ -286,6 +291,10 @@ class Disk(Struct, frozen=True, kw_only=True):
     path: Text
     total_bytes: int
     free_bytes: int
+    free_files: int | None = None
+    """How many more files fit; None where the file system knows no such limit."""
+    writable: bool | None = None
+    """Whether this user may write there."""
 
 
 class Os(Struct, frozen=True, kw_only=True):
@@ -335,6 +344,8 @@ class TorchBuild(Struct, frozen=True, kw_only=True):
     needs: tuple[Text, ...] = ()
     """The newest symbol versions that its files need: "GLIBC_2.28", "GLIBCXX_3.4.22"."""
     git_version: Text | None = None
+    cxx11_abi: bool | None = None
+    """Whether its C++ strings are those of GCC 5 and later; extensions must be compiled the same way."""
     import_broken: Text | None = None
     """What is missing on disk if the package cannot even be imported."""
 
@@ -351,6 +362,8 @@ class Extension(Struct, frozen=True, kw_only=True):
     ptx: tuple[Text, ...] = ()
     needs: tuple[Text, ...] = ()
     """The newest symbol versions that it needs: "GLIBC_2.34", "GLIBCXX_3.4.30"."""
+    cxx11_abi: bool | None = None
+    """The C++ strings by which it calls PyTorch; None where it passes none."""
 
 
 class PythonEnv(Struct, frozen=True, kw_only=True):
@@ -382,6 +395,16 @@ class Toolkit(Struct, frozen=True, kw_only=True):
     has_nvcc: bool = False
 
 
+class HostCompiler(Struct, frozen=True, kw_only=True):
+    """The C++ compiler that nvcc and PyTorch's extension builder would call."""
+
+    path: Text
+    version: Text | None = None
+    """Of a gcc; other compilers are not known."""
+    found_by: Text
+    """"NVCC_CCBIN", "CUDAHOSTCXX", "CXX" or "PATH"."""
+
+
 class Library(Struct, frozen=True, kw_only=True):
     """A copy of a CUDA library that the dynamic loader could pick."""
 
@@ -390,7 +413,7 @@ class Library(Struct, frozen=True, kw_only=True):
     version: Text | None = None
     """As far as the real file's name tells, "9.1.0"."""
     source: Text
-    """"LD_LIBRARY_PATH" or "wheel"."""
+    """"LD_LIBRARY_PATH", "wheel" or "ld.so.cache"."""
     package: Text | None = None
     """The distribution that brings it, with version, when it comes from a wheel."""
 
@@ -464,6 +487,11 @@ class Machine(Struct, frozen=True, kw_only=True):
     kernel_log: KernelLog | None = None
     python: PythonEnv | None = None
     toolkits: tuple[Toolkit, ...] = ()
+    host_compiler: HostCompiler | None = None
+    triton_ptxas: Text | None = None
+    """The CUDA release of the ptxas that TRITON_PTXAS_PATH makes Triton use in place of its own."""
+    rdma: tuple[Text, ...] | None = None
+    """InfiniBand and RoCE adapters: "mlx5_0"."""
     libraries: tuple[Library, ...] = ()
     loads: tuple[LoadedLibrary, ...] | None = None
     """Which copies of libcuda, of CUDA's libraries and of libstdc++ PyTorch gets (without PyTorch: any program of Python)."""

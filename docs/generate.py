@@ -15,9 +15,12 @@ from pathlib import Path
 
 import msgspec
 
-from dltool import catalog, machine, results, tables
+from dltool import catalog, machine, policy, results, tables
 from dltool.checks import CHECKS
+from dltool.checks import run as run_checks
 from dltool.machine import Machine
+from dltool.policy import Policy
+from dltool.probing import STEPS
 from dltool.render import FORMATS
 from dltool.results import Report
 
@@ -30,11 +33,14 @@ COMMANDS = (
 )
 
 
-def schema(kind: type, version: str) -> str:
-    """The JSON Schema of what dltool writes: every field is always there, and `schema` names the version."""
+def schema(kind: type, version: str, *, written_by_hand: bool = False) -> str:
+    """The JSON Schema of what dltool writes: every field is always there, and `schema` names the version.
+
+    What people write leaves out what they do not need.
+    """
     made = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
     for definition in made["$defs"].values():
-        if definition.get("type") == "object" and "properties" in definition:
+        if definition.get("type") == "object" and "properties" in definition and not written_by_hand:
             definition["required"] = sorted(definition["properties"])
     made["$defs"][kind.__name__]["properties"]["schema"] = {"const": version}
     return json.dumps(made, indent=2, sort_keys=True) + "\n"
@@ -56,8 +62,14 @@ def commands() -> str:
 
 
 def checks_table() -> str:
-    rows = (f"| `{name}` | {check.question} |" for name, check in CHECKS)
+    by_file = sorted(CHECKS, key=lambda pair: (pair[1].rule.__module__, pair[1].rule.__code__.co_firstlineno))
+    rows = (f"| `{name}` | {check.question} |" for name, check in by_file)
     return "\n".join(["| check | asks |", "| --- | --- |", *rows])
+
+
+def probes_table() -> str:
+    rows = (f"| `{step.id}` | {step.question} |" for step in STEPS)
+    return "\n".join(["| active check | asks |", "| --- | --- |", *rows])
 
 
 def catalog_counts() -> str:
@@ -132,6 +144,40 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], ["---"] * len(lines[0]), *lines[1:]))
 
 
+def reported_cases() -> str:
+    """docs/cases.md: environments that people reported, replayed: how many doctor explains, and how often it cries wolf."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    import cases as replayed  # beside the tests, which ask the same of it
+
+    cases = json.loads(replayed.OURS.read_text(encoding="utf-8"))
+    rows, right, alarms, healthy = [], 0, 0, 0
+    for case in cases:
+        machine, _ = replayed.replay(case)
+        found = {finding.id: finding.status.value for finding in run_checks(machine) if finding.status.is_problem}
+        wanted = case["problems"]
+        good = not found if not wanted else next(iter(wanted)) in found
+        broken = bool(wanted) or case["kind"] == "broken"
+        healthy += not broken
+        alarms += bool(found) and not broken
+        right += good and bool(wanted)
+        kind = "broken" if broken else "healthy"
+        verdict = ", ".join(f"`{name}` {status}" for name, status in sorted(found.items())) or "no problem"
+        rows.append((case["title"], case["source"], kind, verdict, "yes" if good and (wanted or not broken) else "no"))
+    broken_ones = len(cases) - healthy
+    machines = len(list((ROOT / "tests/machines").glob("*.json")))
+    parts = (
+        "# Environments that people reported",
+        "Generated from `tests/cases.json` by `python docs/generate.py`. Each is rebuilt from a public report: a recorded "
+        "machine with the facts that were other. What a report leaves open is assumed, and the case says so.",
+        f"Of {broken_ones} broken environments {right} get the right finding as a warning or failure "
+        f"({right / broken_ones:.0%}). "
+        f"Of {healthy} healthy ones that look like them {alarms} raise an alarm; so do none of the {machines} recorded "
+        "healthy machines. The checks were written with these cases at hand: expect less on environments that are not here.",
+        _table(("environment", "reported in", "is", "doctor says", "right"), rows),
+    )
+    return "\n\n".join(parts) + "\n"
+
+
 def dtypes_table() -> str:
     rows = (f"| `{row['name']}` | {row['torch']} | {row['note']} |" for row in tables.rows("dtypes"))
     return "\n".join(["| dtype | torch | note |", "| --- | --- | --- |", *rows])
@@ -143,6 +189,7 @@ def formats() -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "checks": checks_table,
+    "probes": probes_table,
     "catalog": catalog_counts,
     "dtypes": dtypes_table,
     "formats": formats,
@@ -165,8 +212,10 @@ def wanted() -> dict[Path, str]:
     return {
         ROOT / "docs/report.schema.json": schema(Report, results.SCHEMA),
         ROOT / "docs/machine.schema.json": schema(Machine, machine.SCHEMA),
+        ROOT / "docs/policy.schema.json": schema(Policy, policy.SCHEMA, written_by_hand=True),
         ROOT / "docs/commands.md": commands(),
         ROOT / "docs/catalog.md": catalog_coverage(),
+        ROOT / "docs/cases.md": reported_cases(),
         path: readme(path.read_text(encoding="utf-8")),
     }
 

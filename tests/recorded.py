@@ -12,6 +12,7 @@ import msgspec
 
 from dltool import checks, machine
 from dltool.machine import Machine
+from dltool.probe import kernel_log
 from dltool.results import Finding
 
 DIRECTORY = Path(__file__).with_name("machines")
@@ -80,6 +81,18 @@ def _keys(inside: Any, key: str) -> Iterator[Any]:
         yield from range(len(inside)) if key == "*" else [int(key)]
     else:
         yield from key.split("|")
+
+
+def log(*lines: str, age_s: float = 600.0, loaded_s: float | None = 90_000.0) -> dict[str, Any]:
+    """The facts of a kernel log with these lines in it, read by the probe's own parser."""
+    now = 200_000.0
+    text = [f"[ {now - 100_000:.6f}] Linux version 5.15"]
+    if loaded_s is not None:
+        text.append(f"[ {now - loaded_s:.6f}] NVRM: loading NVIDIA UNIX x86_64 Kernel Module  550.54.15")
+    text += [f"[ {now - age_s:.6f}] {line}" for line in lines]
+    found = kernel_log.parse("\n".join(text), "/dev/kmsg", now_s=now)
+    assert found is not None
+    return {"kernel_log": msgspec.to_builtins(found)}
 
 
 def judge(of: Machine) -> dict[str, Finding]:

@@ -1,7 +1,7 @@
 """Environments that people reported, replayed: cases.json holds what was other than on a recorded machine.
 
 `facts` are paths and values as for `recorded.altered`; `problems` are all the checks that must find something to mend. A case
-without problems is healthy, or cannot be told from a healthy one by what is recorded; its note says so.
+without problems is healthy, or cannot be told from a healthy one by what is recorded: its `kind` and its note say which.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import recorded
 import test_checks_health
+import test_checks_host
 import test_checks_links
 import test_checks_loader
 from hypothesis import given, settings
@@ -228,6 +229,7 @@ FAULTS = {
     **test_checks_loader.FAULTS,
     **test_checks_health.FAULTS,
     **test_checks_links.FAULTS,
+    **test_checks_host.FAULTS,
 }  # fmt: skip
 
 
@@ -253,7 +255,8 @@ def test_a_fault_has_one_root(fault: Fault) -> None:
     roots = {name for name, finding in judge(machine).items() if finding.status.is_problem and finding.caused_by is None}
     allowed = {
         "CPU build, the driver is missing too": {"torch-cpu-only", "driver-missing"},
-        "container lost its devices": {"driver-not-answering"},
+        "container lost its devices": {"container-lost-gpu"},
+        "container without GPUs": {"container-without-gpu"},
     }
     assert roots <= allowed.get(next(name for name, other in FAULTS.items() if other is fault), {fault.check})
 
@@ -440,8 +443,8 @@ def test_the_mismatch_explains_the_silence() -> None:
 
 def test_a_missing_driver_explains_what_needs_it() -> None:
     found = judge(altered(CONTAINER, PLAIN_CONTAINER))
-    assert found["device-nodes-missing"].caused_by == "driver-missing"
-    assert found["driver-version-mismatch"].caused_by == "driver-missing"
+    assert found["device-nodes-missing"].caused_by == "container-without-gpu"
+    assert found["driver-version-mismatch"].caused_by == "container-without-gpu"
 
 
 def test_headlines() -> None:

@@ -159,7 +159,7 @@ FAULTS = {
     ),
     "an extension without code for the GPU": Fault(
         SERVER,
-        {**B200, "python.extensions": [
+        {**B200, "toolkits": [], "python.extensions": [
             extension("causal-conv1d 1.5.0", "sm_80", "sm_90"), extension("xformers 0.0.33", "sm_80", "sm_100")
         ]},
         "extension-lacks-gpu-code", "fail", "causal-conv1d 1.5.0", ('TORCH_CUDA_ARCH_LIST="10.0"',),

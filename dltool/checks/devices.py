@@ -54,7 +54,7 @@ def gpu_absent(machine: Machine) -> Iterator[Finding]:
     )
 
 
-@check("device-nodes-missing", caused_by=("nouveau-loaded", "driver-missing"))
+@check("device-nodes-missing", caused_by=("container-without-gpu", "nouveau-loaded", "driver-missing"))
 def device_nodes_missing(machine: Machine) -> Iterator[Finding]:
     """Are the files under /dev there that CUDA opens, and may this user open them?
 

@@ -100,7 +100,13 @@ def nouveau_loaded(machine: Machine) -> Iterator[Finding]:
 
 @check(
     "driver-missing",
-    caused_by=("nouveau-loaded", "dkms-module-missing", "secure-boot-blocks-module", "kernel-module-flavour"),
+    caused_by=(
+        "container-without-gpu",
+        "nouveau-loaded",
+        "dkms-module-missing",
+        "secure-boot-blocks-module",
+        "kernel-module-flavour",
+    ),
 )
 def driver_missing(machine: Machine) -> Iterator[Finding]:
     """Is NVIDIA's driver installed, its kernel module and its libraries?
@@ -248,6 +254,8 @@ def _reload(machine: Machine) -> tuple[Remedy, ...]:
     "driver-not-answering",
     caused_by=(
         "driver-version-mismatch",
+        "container-lost-gpu",
+        "container-without-gpu",
         "nouveau-loaded",
         "driver-missing",
         "device-nodes-missing",

@@ -55,6 +55,13 @@ def open_files_low(machine: Machine) -> Iterator[Finding]:
     soft = machine.limits.open_files_soft
     if "limits" in machine.gaps:
         yield Finding(status=Status.UNKNOWN, summary=f"the limits could not be read: {machine.gaps['limits']}")
+    elif soft == _FILES_ENOUGH and (machine.limits.open_files_hard or soft + 1) > soft:
+        yield Finding(
+            status=Status.INFO,
+            summary=f"a process may open {soft} files, the usual default: many DataLoader workers need more (ulimit -n 65536)",
+            why='Each tensor that is handed over holds a file ("received 0 items of ancdata", "Too many open files").',
+            evidence=(Evidence(fact="RLIMIT_NOFILE", value=soft, read_from="getrlimit"),),
+        )
     elif soft is None or soft >= _FILES_ENOUGH:
         yield Finding(status=Status.PASS, summary=f"a process may open {soft or 'any number of'} files")
     else:

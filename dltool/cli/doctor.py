@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dltool.cli.active import Active, redacted
 from dltool.cli.common import Output, Python, as_json, deliver, finish, guarded, names, report, say
+from dltool.cli.gate import Findings, Gate
 from dltool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ dltool doctor < FILE reads a whole log.
 @guarded
 def doctor(
     out: Output,
+    gate: Gate,
+    active: Active,
     machine: MachineFile = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Run only these checks.", metavar="ID,..")] = None,
     skip: Annotated[list[str] | None, typer.Option("--skip", help="Leave these checks out.", metavar="ID,..")] = None,
@@ -56,14 +61,17 @@ def doctor(
 
     A log on stdin is explained instead, with exit code 0: dltool doctor < train.log; sudo dmesg | dltool doctor. Without a
     known error in it the machine is judged as usual. A pipe that sends nothing yet is not waited for: --explain - waits.
+
+    A gate for CI: dltool doctor --freeze -o dltool.toml on a good machine, dltool doctor --policy dltool.toml on the others.
     """
     from dltool import checks, redact
     from dltool import machine as machines
     from dltool.results import Status
 
+    active.check(replayed=machine is not None)
     if list_ or explain is not None:
         if list_:
-            deliver(_listing(out), out)
+            deliver(_listing(out, active), out)
         else:
             _explain(explain or "", out)
         return
@@ -72,12 +80,15 @@ def doctor(
     if fail_on not in ("warn", "fail"):
         raise UsageError(f"--fail-on {fail_on}: unknown level", remedy="Choose warn or fail.")
     chosen, left_out = names(only), names(skip)
+    probes, no_probes = active.take_out(chosen), active.take_out(left_out)
+    probes_alone = bool(probes) and not chosen
     for name in (*chosen, *left_out):
         checks.CHECKS.get(name)
-    if (only is not None and not chosen) or not set(chosen or checks.CHECKS.names()) - set(left_out):
+    if (only is not None and not chosen and not probes) or not set(chosen or checks.CHECKS.names()) - set(left_out):
         raise UsageError("no check is left to run", remedy="Name some: --only ID,.. (all of them: dltool doctor --list)")
+    counted = gate.load(taken=(machine, baseline))
     known = _baseline(baseline)
-    if machine is None and not (chosen or left_out or python or share or baseline):
+    if machine is None and not (chosen or left_out or python or share or baseline or gate.asked or active.probe):
         _explain_stdin(out)
     if machine is not None:
         if python:
@@ -87,14 +98,18 @@ def doctor(
         from dltool import probe
 
         facts = probe.read(python=python)
+    counted = active.join(counted, facts, probes, no_probes, alone=probes_alone, quiet=out.quiet)
     # People here get commands with the paths that are here. What leaves is judged as it leaves: a snapshot gives the same.
-    result = _judged(facts, chosen, left_out)
-    kept = _judged(redact.redact(facts, probe.redactor(facts)), chosen, left_out) if machine is None else None
+    result = _judged(facts, chosen, left_out, counted)
+    if gate.freeze:
+        gate.write(facts, result, out)
+        return
+    kept = _judged(redact.redact(facts, probe.redactor(facts)), chosen, left_out, counted) if machine is None else None
     if kept is not None and out.format_name != "text":
         result = kept
     looks: dict[str, Any] = {}
     if share:
-        result = _nameless(facts, chosen, left_out)
+        result = _nameless(facts, chosen, left_out, counted)
         out = dataclasses.replace(out, format="markdown")
         looks["folded"] = True
     if known is not None:
@@ -102,10 +117,10 @@ def doctor(
     finish(result, out, bar=Status(fail_on), keep=kept, looks=looks)
 
 
-def _judged(facts: Machine, only: list[str], skip: list[str]) -> Report:
+def _judged(facts: Machine, only: list[str], skip: list[str], counted: Callable[[Findings, Machine], Findings]) -> Report:
     from dltool import checks
 
-    findings = checks.run(facts, only=only, skip=skip)
+    findings = counted(checks.run(facts, only=only, skip=skip), facts)
     return report("doctor", machine=facts, findings=findings, headline=checks.headline(findings, facts))
 
 
@@ -141,43 +156,39 @@ def _without(result: Report, known: Report) -> Report:
     return replace(left, headline=f"{worst}; {told}")
 
 
-def _nameless(facts: Machine, only: list[str], skip: list[str]) -> Report:
+def _nameless(facts: Machine, only: list[str], skip: list[str], counted: Callable[[Findings, Machine], Findings]) -> Report:
     """The report without anything that tells whose machine it is, also where the facts are somebody else's, in full.
 
     The findings are redacted once more: an error of a plugin is no fact of the machine, and may name a path here.
     """
-    import msgspec
     from msgspec.structs import replace
 
     from dltool import probe, redact
-    from dltool.results import Finding
 
     homes = set(re.findall(r"(?:/home|/Users)/[^/\\:;,'\"\s\[]+", facts.to_json().decode()))
     redactors = [probe.redactor(facts), *(redact.Redactor(b"", home=home) for home in sorted(homes))]
 
-    def scrubbed(value: Any) -> Any:
-        if isinstance(value, str):
-            for redactor in redactors:
-                value = redactor.text(value)
-            return value
-        if isinstance(value, dict):
-            return {key: scrubbed(inner) for key, inner in value.items()}
-        return [scrubbed(inner) for inner in value] if isinstance(value, list | tuple) else value
+    def scrubbed(text: str) -> str:
+        for redactor in redactors:
+            text = redactor.text(text)
+        return text
 
     for redactor in redactors:
         facts = redact.redact(facts, redactor)
-    judged = _judged(facts, only, skip)
-    findings = msgspec.convert(scrubbed(msgspec.to_builtins(judged.findings)), tuple[Finding, ...])
-    return replace(judged, findings=findings, headline=scrubbed(judged.headline))
+    judged = _judged(facts, only, skip, counted)
+    return replace(judged, findings=redacted(judged.findings, scrubbed), headline=scrubbed(judged.headline))
 
 
-def _listing(out: Output) -> str:
+def _listing(out: Output, active: Active) -> str:
     from dltool.checks import CHECKS
+    from dltool.probing import STEPS
 
+    questions = {name: item.question for name, item in CHECKS}
+    questions |= {step.id: step.question for step in STEPS if active.probe}
     if out.format_name == "json":
-        return as_json([{"id": name, "question": item.question} for name, item in CHECKS])
-    width = max(len(name) for name in CHECKS.names())
-    return "".join(f"{name:<{width}}  {item.question}\n" for name, item in CHECKS)
+        return as_json([{"id": name, "question": question} for name, question in questions.items()])
+    width = max(map(len, questions))
+    return "".join(f"{name:<{width}}  {question}\n" for name, question in questions.items())
 
 
 def _explain(text: str, out: Output) -> None:
@@ -186,7 +197,7 @@ def _explain(text: str, out: Output) -> None:
     Raises:
         UsageError: there is nothing to explain, or a name is not known.
     """
-    from dltool import checks, known_errors
+    from dltool import checks, known_errors, policy, probing
     from dltool.cli import stdin
 
     remedy = "Name a check (dltool doctor --list) or paste an error text in quotes; - reads a log from stdin."
@@ -196,7 +207,7 @@ def _explain(text: str, out: Output) -> None:
             raise UsageError("stdin is empty: there is nothing to explain", remedy=remedy)
     elif not text.strip():
         raise UsageError("--explain needs a check or an error text", remedy=remedy)
-    elif text in (*checks.CHECKS.names(), "baseline-known", "plugin-broken"):
+    elif text in (*checks.CHECKS.names(), "baseline-known", "plugin-broken", *policy.EXPLANATIONS, *probing.PROBES):
         deliver(_explanation(text), out)
         return
     else:
@@ -234,7 +245,13 @@ def _of_log(reading: Reading) -> Report:
 
 def _explanation(name: str) -> str:
     from dltool.checks import CHECKS
+    from dltool.policy import EXPLANATIONS
+    from dltool.probing import PROBES
 
+    if name in PROBES:
+        return f"{name}\n\n{PROBES[name].explanation}\n\nOnly with: dltool doctor --probe\n"
+    if name in EXPLANATIONS:
+        return f"{name}\n\n{EXPLANATIONS[name]}\n"
     if name == "baseline-known":
         return "baseline-known\n\nWhat the report after --baseline has too is not shown and does not count.\n"
     if name == "plugin-broken":

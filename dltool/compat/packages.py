@@ -77,6 +77,12 @@ def stack_components() -> tuple[str, ...]:
     return tuple(name for name in names if name != "ptx-jit")
 
 
+def least_cudnn(row: tables.Row) -> str | None:
+    """The least cuDNN with which a package of other_stack.csv works, as its note says: "cuDNN 8.6 or a later one"."""
+    match = re.match(r"cuDNN (\d+\.\d+) or a later", row["note"])
+    return match[1] if match else None
+
+
 def cuda_suits(cell: str, cuda: str) -> bool:
     """Is a CUDA version within a cell of other_stack.csv: a list, a range `11.8-12.6`, `>=12.1`, `12.x`, or blank for all?"""
     if not cell:

@@ -32,7 +32,9 @@ _ENVIRONMENT = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "ONEDNN_MAX_CPU_ISA", "KMP_AFFINITY",
     "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONNOUSERSITE",
     "SLURM_JOB_GPUS", "SLURM_JOB_ID", "SLURM_CPUS_PER_TASK", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID",
-    "TRITON_PTXAS_PATH", "TRITON_LIBCUDA_PATH",
+    "TRITON_PTXAS_PATH", "TRITON_LIBCUDA_PATH", "CUDA_VERSION", "NVIDIA_REQUIRE_CUDA",
+    "CC", "CXX", "CUDAHOSTCXX", "NVCC_CCBIN", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS",
+    "HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "PIP_CACHE_DIR", "UV_CACHE_DIR",
 )  # fmt: skip
 """The variables that may be recorded. An allow-list: whatever else the environment holds is not looked at."""
 
@@ -66,7 +68,11 @@ def read(*, python: str | None = None, timeout_s: float = TIMEOUT_S, measure_clo
         "python": environment_once,
         "loads": loading,
         "toolkits": toolkit.toolkits,
-        "libraries": toolkit.shadowing_libraries,
+        "libraries": lambda: (*toolkit.shadowing_libraries(), *toolkit.cached_libraries()),
+        "host_compiler": toolkit.host_compiler,
+        "triton_ptxas": toolkit.triton_ptxas,
+        "rdma": host.rdma,
+        "libcuda_link": toolkit.has_libcuda_link,
     }
     answers, gaps = side_by_side(sources, timeout_s)
     machine = _assemble(answers, gaps)
@@ -136,6 +142,9 @@ def _assemble(answers: Mapping[str, Any], gaps: dict[str, str]) -> Machine:
         dltool=__version__,
         toolkits=answers.get("toolkits", ()),
         libraries=answers.get("libraries", ()),
+        host_compiler=answers.get("host_compiler"),
+        triton_ptxas=answers.get("triton_ptxas"),
+        rdma=answers.get("rdma"),
         environment={name: _readable(os.environ[name]) for name in _ENVIRONMENT if name in os.environ},
     )
     # What a source could not say stands under the facts that it was to fill.
@@ -154,6 +163,9 @@ def _assemble(answers: Mapping[str, Any], gaps: dict[str, str]) -> Machine:
         kernel = {name: getattr(driver, name) for name in _OF_KERNEL}
         machine = replace(machine, driver=replace(machine.driver, **kernel), pci=driver.pci, nvswitches=driver.nvswitches)
         gaps |= driver.gaps
+    if "libcuda_link" in gaps:
+        gaps["driver.has_libcuda_link"] = gaps.pop("libcuda_link")
+    machine = replace(machine, driver=replace(machine.driver, has_libcuda_link=answers.get("libcuda_link")))
     if log is not None:
         machine = replace(machine, kernel_log=log.log)
         gaps |= log.gaps

@@ -20,7 +20,10 @@ from msgspec import Struct
 
 X86_64, AARCH64 = 62, 183
 _PT_LOAD, _PT_DYNAMIC = 1, 2
-_DT_NEEDED, _DT_STRTAB, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 1, 5, 14, 15, 29
+_DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 1, 5, 10, 14, 15, 29
+_MOST_STRINGS = 32 * 2**20
+_OF_C10 = (b"_ZN3c105ErrorC2ENS_14SourceLocationE", b"_ZN3c106detail14torchCheckFailEPKcS2_jRK")
+"""How the names of functions begin that nearly every extension calls to report an error; what follows is the string's type."""
 _DT_FLAGS_1, _DT_VERDEF, _DT_VERDEFNUM, _DT_VERNEED, _DT_VERNEEDNUM = (
     0x6FFFFFFB, 0x6FFFFFFC, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF,
 )  # fmt: skip
@@ -138,6 +141,20 @@ def dynamic(path: str) -> Dynamic | None:
 def versions_needed(path: str) -> tuple[str, ...]:
     """The newest version of each family of symbols that the file cannot do without: "GLIBC_2.34", "GLIBCXX_3.4.30"."""
     return _versions(path, _DT_VERNEED, _needed_names)
+
+
+def cxx11_strings(path: str) -> bool | None:
+    """Whether a file passes PyTorch's libc10 C++ strings in the form of GCC 5 and later; None where it passes none."""
+    try:
+        with _Opened(path) as file:
+            entries, loaded = _tables(file, _header(file))
+            values = dict(reversed(entries))
+            size = min(values[_DT_STRSZ], _MOST_STRINGS)
+            names = file.at(_offset(values[_DT_STRTAB], loaded), size)
+    except (OSError, _Damaged, struct.error, ValueError, KeyError):
+        return None
+    new, old = (any(name + kind in names for name in _OF_C10) for kind in (b"NSt7__cxx11", b"Ss"))
+    return new if new != old else None
 
 
 def versions_provided(path: str) -> tuple[str, ...]:

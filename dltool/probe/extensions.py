@@ -99,6 +99,7 @@ def _extension(
         machine_code_in_part=code.machine_code_in_part if code else (),
         ptx=code.ptx if code else (),
         needs=elf.versions_needed(path),
+        cxx11_abi=elf.cxx11_strings(path),
     )
 
 

@@ -23,6 +23,12 @@ _SIMD = {
     *("asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve", "sve2"),
 }
 _CPUS = "sys/devices/system/cpu"
+_CAP_IPC_LOCK = 14
+_CACHES = (
+    *("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"),
+    *("CUDA_CACHE_PATH", "PIP_CACHE_DIR", "UV_CACHE_DIR"),
+)
+"""Variables that name directories which fill up with models, wheels and compiled kernels."""
 _NO_LIMIT = 2**60
 """Control groups of version 1 write a huge number of pages for "no limit"."""
 
@@ -46,8 +52,8 @@ def read(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) ->
         os=_os(root, environment),
         cpu=_cpu(root, gaps),
         memory=_memory(root, gaps),
-        limits=_limits(gaps),
-        disks=_disks(gaps),
+        limits=_limits(root, gaps),
+        disks=_disks(environment, gaps),
         gaps=gaps,
     )
 
@@ -187,7 +193,7 @@ def _cache_bytes(root: Path, level: str) -> int | None:
 def _memory(root: Path, gaps: dict[str, str]) -> Memory:
     import psutil
 
-    memory = psutil.virtual_memory()
+    memory, swap = psutil.virtual_memory(), psutil.swap_memory()
     shm_total: int | None = None
     shm_free: int | None = None
     try:
@@ -201,7 +207,8 @@ def _memory(root: Path, gaps: dict[str, str]) -> Memory:
         total_bytes=memory.total,
         available_bytes=memory.available,
         cgroup_limit_bytes=_cgroup_memory(root),
-        swap_total_bytes=psutil.swap_memory().total,
+        swap_total_bytes=swap.total,
+        swap_free_bytes=swap.free,
         shm_total_bytes=shm_total,
         shm_free_bytes=shm_free,
     )
@@ -248,7 +255,7 @@ def _cgroup_memory(root: Path) -> int | None:
     return min(limits, default=None)
 
 
-def _limits(gaps: dict[str, str]) -> Limits:
+def _limits(root: Path, gaps: dict[str, str]) -> Limits:
     try:
         import resource
     except ImportError:
@@ -260,11 +267,33 @@ def _limits(gaps: dict[str, str]) -> Limits:
     def known(limit: int) -> int | None:
         return None if limit == resource.RLIM_INFINITY else limit
 
-    return Limits(open_files_soft=known(soft), open_files_hard=known(hard), locked_memory_bytes=known(locked))
+    return Limits(
+        open_files_soft=known(soft),
+        open_files_hard=known(hard),
+        locked_memory_bytes=known(locked),
+        locks_any_memory=_has_capability(root, _CAP_IPC_LOCK),
+    )
 
 
-def _disks(gaps: dict[str, str]) -> tuple[Disk, ...]:
+def _has_capability(root: Path, number: int) -> bool | None:
+    """Whether this process holds one of the kernel's capabilities."""
+    match = re.search(r"^CapEff:\s*([0-9a-f]+)$", _text(root / "proc/self/status"), re.MULTILINE)
+    return bool(int(match[1], 16) >> number & 1) if match else None
+
+
+def rdma(root: Path = Path("/")) -> tuple[str, ...] | None:
+    """InfiniBand and RoCE adapters that programs may open, by their names; None where the kernel shows no devices at all."""
+    classes = root / "sys/class"
+    if not files.is_dir(classes):
+        return None
+    if not files.glob(root / "dev/infiniband", "uverbs*"):  # a container shows the host's, and was given none
+        return ()
+    return tuple(path.name for path in files.glob(classes / "infiniband", "*"))
+
+
+def _disks(environment: Mapping[str, str], gaps: dict[str, str]) -> tuple[Disk, ...]:
     places = {"home": Path.home(), "working directory": Path(), "temporary files": Path(tempfile.gettempdir())}
+    places |= {name: _there(Path(environment[name])) for name in _CACHES if environment.get(name)}
     disks = []
     for purpose, path in places.items():
         try:
@@ -272,8 +301,30 @@ def _disks(gaps: dict[str, str]) -> tuple[Disk, ...]:
         except OSError as error:  # a working directory can be gone
             gaps[f"disks.{purpose}"] = str(error)
         else:
-            disks.append(Disk(purpose=purpose, path=where, total_bytes=usage.total, free_bytes=usage.free))
+            disks.append(
+                Disk(
+                    purpose=purpose,
+                    path=where,
+                    total_bytes=usage.total,
+                    free_bytes=usage.free,
+                    free_files=_free_files(path),
+                    writable=os.access(path, os.W_OK),
+                )
+            )
     return tuple(disks)
+
+
+def _there(path: Path) -> Path:
+    """The nearest directory that exists: a cache is made at its first use."""
+    return next((one for one in (path, *path.parents) if files.is_dir(one)), path)
+
+
+def _free_files(path: Path) -> int | None:
+    try:
+        usage = os.statvfs(path)
+    except (OSError, AttributeError):
+        return None
+    return usage.f_favail if usage.f_files else None  # btrfs and others count none
 
 
 def ranges(numbers: Iterable[int]) -> str:

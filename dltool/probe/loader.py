@@ -199,7 +199,9 @@ def _preloads(source: Path) -> tuple[list[str], list[str], str | None]:
 def _with_code(torch: TorchBuild, process: Process | None, gaps: dict[str, str]) -> TorchBuild:
     """What this build was compiled for and needs, as its files tell."""
     own = [one for one in process.loaded if _is_torchs(one)] if process else []
-    torch = replace(torch, needs=newest(name for one in own for name in elf.versions_needed(one.path)))
+    c10 = next((one.path for one in own if one.dynamic.soname == "libc10.so"), str(Path(torch.location) / "lib/libc10.so"))
+    needs = newest(name for one in own for name in elf.versions_needed(one.path))
+    torch = replace(torch, needs=needs, cxx11_abi=elf.cxx11_strings(c10))
     if torch.cuda is None:
         return torch
     deadline = time.monotonic() + _TORCH_CODE_S

@@ -25,7 +25,8 @@ _RELEVANT = re.compile(
     r"(torch.*|pytorch.*|triton.*|nvidia-.*|numpy|cuda-.*|cudatoolkit|cudnn|nccl|libtorch|tensorflow.*|tensorrt.*|jax.*|"
     r"onnxruntime.*|cupy.*|flash-attn.*|xformers|bitsandbytes|deepspeed|vllm|transformer-engine.*|apex|mkl|libblas|openblas|"
     r"libcu[a-z]+|libnvjitlink|libstdcxx.*|causal-conv1d|mamba-ssm|natten|ctranslate2|exllamav2|faiss-gpu.*|gsplat|mmcv.*|"
-    r"pyg-lib|pytorch3d|sgl-kernel|spconv.*)"
+    r"pyg-lib|pytorch3d|sgl-kernel|spconv.*|faiss-cpu|faster-whisper|tf-nightly.*|torchao|auto-gptq|autoawq.*|gptqmodel|"
+    r"llama-cpp-python|detectron2|fbgemm-gpu.*|dgl)"
 )
 _LIBRARY = files.cuda_library()
 _COMPILED_FOR = re.compile(r"_C\.(?:cpython-|cp)(\d)(\d+)(t?)-.+")

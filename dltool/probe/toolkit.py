@@ -1,4 +1,7 @@
-"""CUDA toolkits on disk, and copies of CUDA libraries that LD_LIBRARY_PATH puts before all others. Nothing is run."""
+"""CUDA toolkits on disk, the compiler beside them, and copies of CUDA libraries that the loader would find.
+
+Nothing is run, but a host compiler whose version no file name tells.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dltool.machine import Library, Toolkit
-from dltool.probe import files
+from dltool.machine import HostCompiler, Library, Toolkit
+from dltool.probe import child, files, ld_so
 
 _SHADOWING = files.cuda_library("cuda", "nvidia-ml")
+_CACHED = files.cuda_library(r"cudnn_\w+")
 
 
 def toolkits(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> tuple[Toolkit, ...]:
@@ -91,3 +95,54 @@ def _file_version(path: Path) -> str | None:
     """The version in the name of the file behind the links, libcudnn.so.9 -> libcudnn.so.9.1.0."""
     match = re.search(r"\.so\.(\d+(?:\.\d+)+)$", os.path.realpath(path))
     return match[1] if match else None
+
+
+def cached_libraries(cache: Mapping[str, str] | None = None) -> tuple[Library, ...]:
+    """CUDA libraries in the loader's cache: what programs get that bring none of their own."""
+    found = ld_so.read_cache() if cache is None else cache
+    return tuple(
+        Library(soname=match[1], path=path, version=_file_version(Path(path)), source="ld.so.cache")
+        for name, path in sorted(found.items())
+        if (match := _CACHED.fullmatch(name))
+    )
+
+
+def has_libcuda_link(cache: Mapping[str, str] | None = None) -> bool | None:
+    """Whether there is a libcuda.so without a number beside the libcuda.so.1 of the loader's cache; None without that."""
+    found = ld_so.read_cache() if cache is None else cache
+    numbered = found.get("libcuda.so.1")
+    if numbered is None:
+        return None
+    return "libcuda.so" in found or files.exists(Path(numbered).with_name("libcuda.so"))
+
+
+def host_compiler(environment: Mapping[str, str] = os.environ, *, timeout_s: float = 2.0) -> HostCompiler | None:
+    """The C++ compiler that nvcc calls here: the one that a variable names, else the g++ or gcc on the PATH."""
+    search = environment.get("PATH", "")
+    named = ((name, environment.get(name, "").split(" ")[0]) for name in ("NVCC_CCBIN", "CUDAHOSTCXX", "CXX"))
+    for way, name in (*named, ("PATH", "g++"), ("PATH", "gcc")):
+        path = shutil.which(name, path=search) if name else None
+        if path is not None:
+            return HostCompiler(path=path, version=_gcc_version(path, timeout_s), found_by=way)
+    return None
+
+
+def _gcc_version(path: str, timeout_s: float) -> str | None:
+    """By the name of the file behind the links (x86_64-linux-gnu-g++-13), else as it says itself."""
+    real = Path(os.path.realpath(path)).name
+    match = re.search(r"(?:gcc|g\+\+)-(\d+(?:\.\d+)*)$", real)
+    if match:
+        return match[1]
+    if not re.search(r"(?:gcc|g\+\+|^c\+\+|^cc)$", real):
+        return None
+    try:
+        said = child.run([path, "-dumpfullversion"], timeout_s=timeout_s).output.strip()
+    except OSError:
+        return None
+    return said if re.fullmatch(r"\d+(\.\d+)*", said) else None
+
+
+def triton_ptxas(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The CUDA release of the toolkit whose ptxas Triton is told to use."""
+    path = environment.get("TRITON_PTXAS_PATH")
+    return _version(Path(os.path.realpath(path)).parent.parent) if path else None

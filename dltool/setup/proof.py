@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dltool.child import how_it_ended
 from dltool.results import Environment, Evidence, Finding, Remedy, Status
 from dltool.setup.recipe import name_of, python_in, split
 from dltool.setup.running import Ended
@@ -79,7 +79,7 @@ def consistency(said: Ended) -> Finding:
 
 def _died(said: Ended, errors: str) -> Finding:
     doing = [line for line in errors.splitlines() if re.match(r"(importing|looking|multiplying) ", line)]
-    how = _end_of(said.returncode)
+    how = how_it_ended(said.returncode, LIMIT_S)
     last = (errors.strip().splitlines() or [""])[-1]
     return Finding(
         id="environment-proof",
@@ -88,14 +88,6 @@ def _died(said: Ended, errors: str) -> Finding:
         evidence=(Evidence(fact="last words", value=last, read_from="stderr of the proof"),),
         remedies=(_AGAIN,),
     )
-
-
-def _end_of(returncode: int | None) -> str:
-    if returncode is None:
-        return f"did not end within {LIMIT_S:g} s"
-    if returncode < 0:
-        return f"was killed by {signal.Signals(-returncode).name}"
-    return f"ended with exit code {returncode}"
 
 
 def _python(environment: Environment, told: Mapping[str, Any]) -> Finding:

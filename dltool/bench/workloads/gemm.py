@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from dltool.bench import WORKLOADS, Prepared, dtype_row, verified
 from dltool.bench.devices import Device, Step, import_torch
 from dltool.errors import UsageError
+from dltool.numerics import product_tolerance
 from dltool.results import Verified, Work
 
 _CHECKED_ROWS = 64
@@ -94,18 +94,14 @@ class Gemm:
     def _verify(self, torch: Any, a_MK: Any, b_KN: Any, c_MN: Any) -> Verified:
         """Compare rows of what the timed steps left in C with the same product in float64.
 
-        The error is the Frobenius norm of the difference over that of the reference. Rounding of the output and of the
-        factors enters once, of the sums as the square root of k (random signs).
+        The error is the Frobenius norm of the difference over that of the reference.
         """
         row = dtype_row(self.dtype)
         rows = torch.linspace(0, self.m - 1, min(_CHECKED_ROWS, self.m), device=a_MK.device).long()
         wide = torch.float64
         reference = a_MK.to(torch.float32 if a_MK.element_size() == 1 else a_MK.dtype)[rows].to(wide) @ b_KN.to(wide)
         error = float((c_MN[rows].to(wide) - reference).norm() / reference.norm())
-        exact = float(row["epsilon_out"]) == 0
-        rounding = max(float(row["epsilon_out"]), float(row["epsilon_product"]))
-        tolerance = 0.0 if exact else 2 * rounding + float(row["epsilon_accumulate"]) * math.sqrt(self.k)
-        return verified(f"float64 product of {len(rows)} rows", error, tolerance)
+        return verified(f"float64 product of {len(rows)} rows", error, product_tolerance(row, self.k))
 
 
 def default_side(device: Device) -> int:
