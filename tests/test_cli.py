@@ -82,6 +82,7 @@ def test_snapshot_replays_to_the_same_findings(dltool, tmp_path):
     for findings in (here["findings"], there["findings"]):
         for finding in findings:  # what moves between two readings
             finding["evidence"] = []
+            finding["summary"] = re.sub(r"\d+(\.\d+)? [GM]iB", "some", finding["summary"])
     assert here["findings"] == there["findings"]
 
 
