@@ -10,35 +10,10 @@ from dltool.machine import Gpu, Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 
 _BUSY_PERCENT = 50
-_IDLE_PERCENT = 5
 _HW_SLOWDOWNS = ("hw_thermal_slowdown", "hw_power_brake_slowdown")
 _TOO_HOT_C = 100
 """Where the GPU does not say at which temperature it slows down: none runs so hot by design."""
 _CAP_NOTICED = 0.98
-_CAP_WARNS = 0.7
-"""Of the default power limit. Down to about here people cap on purpose, for noise or heat, at little cost."""
-
-
-_HW_SLOWDOWNS = ("hw_thermal_slowdown", "hw_power_brake_slowdown")
-_TOO_HOT_C = 100
-"""Where the GPU does not say at which temperature it slows down: none runs so hot by design."""
-_CAP_NOTICED = 0.98
-_CAP_WARNS = 0.7
-"""Of the default power limit. Down to about here people cap on purpose, for noise or heat, at little cost."""
-
-
-_TOO_HOT_C = 100
-"""Where the GPU does not say at which temperature it slows down: none runs so hot by design."""
-_CAP_NOTICED = 0.98
-_CAP_WARNS = 0.7
-"""Of the default power limit. Down to about here people cap on purpose, for noise or heat, at little cost."""
-
-
-_CAP_NOTICED = 0.98
-_CAP_WARNS = 0.7
-"""Of the default power limit. Down to about here people cap on purpose, for noise or heat, at little cost."""
-
-
 _CAP_WARNS = 0.7
 """Of the default power limit. Down to about here people cap on purpose, for noise or heat, at little cost."""
 
