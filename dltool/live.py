@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from dltool import names
 from dltool.catalog import Board, architecture_of
 from dltool.peaks import gpu_peaks, quoted_clock, with_peaks
 
@@ -19,6 +20,16 @@ _MEMORY_SHARE = 0.88
 _CLOCK_SHARE = 0.95
 _POWER_SHARE = 0.85
 """The driver's limit is that of the graphics part; some datasheets give the whole board, with USB-C and the like."""
+
+
+def board_of(gpu: Gpu) -> Board | None:
+    """The board that a GPU is, without peaks; None where the catalogue does not know it."""
+    return names.identify(
+        name=gpu.name,
+        device_id=gpu.pci_device_id,
+        memory_bytes=gpu.memory_total_bytes,
+        power_limit_w=gpu.power_limit_default_w,
+    )
 
 
 def live_board(gpu: Gpu, known: Board | None, *, clock_mhz: float | None = None) -> Board | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from dltool import names
 from dltool.catalog import Board
 from dltool.checks.driver import from_windows, has_gpu
 from dltool.machine import Gpu, KernelEvent, Machine
@@ -171,16 +170,6 @@ def ago(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def board_of(gpu: Gpu) -> Board | None:
-    """The catalogue's row of a GPU."""
-    return names.identify(
-        name=gpu.name,
-        device_id=gpu.pci_device_id,
-        memory_bytes=gpu.memory_total_bytes,
-        power_limit_w=gpu.power_limit_default_w,
-    )
 
 
 def is_laptop(gpu: Gpu, board: Board | None) -> bool:

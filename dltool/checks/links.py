@@ -12,7 +12,6 @@ from dltool.checks.hardware import (
     REBOOT,
     SEND,
     bare_metal,
-    board_of,
     indices,
     is_laptop,
     is_recent,
@@ -27,6 +26,7 @@ from dltool.checks.hardware import (
 )
 from dltool.checks.visibility import visible_gpus
 from dltool.errors import CannotRun
+from dltool.live import board_of
 from dltool.machine import Gpu, KernelEvent, Machine, PciDevice, PcieLink
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 

@@ -13,6 +13,7 @@ from dltool.checks.driver import has_gpu
 from dltool.checks.packages import installed_torch
 from dltool.checks.visibility import visible_gpus
 from dltool.compat import drivers
+from dltool.live import board_of
 from dltool.machine import Gpu, LoadedLibrary, Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 
@@ -239,10 +240,7 @@ def _served(
     gpu: Gpu, machine: Machine, library: _LibCuda, driver: str, package: dict[str, str] | None, evidence: tuple[Evidence, ...]
 ) -> Finding:
     """Whether forward compatibility works on this GPU with this driver."""
-    from dltool import names  # the catalogue's index: needed here alone
-
-    board = names.identify(name=gpu.name, device_id=gpu.pci_device_id, memory_bytes=gpu.memory_total_bytes,
-                           power_limit_w=gpu.power_limit_default_w)  # fmt: skip
+    board = board_of(gpu)
     segment = board.segment if board else None
     name = gpu.name or "this GPU"
     evidence = (*evidence, Evidence(fact=f"segment of {name}", value=segment, read_from="catalog"))

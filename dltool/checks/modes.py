@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 
 from dltool.checks import check
-from dltool.checks.hardware import bare_metal, board_of, named, no_answer, no_gpu, scope
+from dltool.checks.hardware import bare_metal, named, no_answer, no_gpu, scope
 from dltool.checks.visibility import visible_gpus
+from dltool.live import board_of
 from dltool.machine import Gpu, Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 

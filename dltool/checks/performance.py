@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dltool.checks import check
-from dltool.checks.hardware import SEND, board_of, is_laptop, named, no_answer, scope
+from dltool.checks.hardware import SEND, is_laptop, named, no_answer, scope
+from dltool.live import board_of
 from dltool.machine import Gpu, Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 

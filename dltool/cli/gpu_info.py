@@ -210,13 +210,7 @@ def _here(clock: str | None) -> tuple[Machine, tuple[Board, ...]]:
     here = probe.read(measure_clock=True)
     boards = []
     for gpu in here.gpus:
-        known = names.identify(
-            name=gpu.name,
-            device_id=gpu.pci_device_id,
-            memory_bytes=gpu.memory_total_bytes,
-            power_limit_w=gpu.power_limit_default_w,
-        )
-        board = live.live_board(gpu, known, clock_mhz=clock_mhz)
+        board = live.live_board(gpu, live.board_of(gpu), clock_mhz=clock_mhz)
         board = board or catalog.Board(name=gpu.name or "a GPU that tells nothing of itself", index=gpu.index)
         boards.append(sheets.with_support(board))
     seen = {gpu.pci_bus_id for gpu in here.gpus}

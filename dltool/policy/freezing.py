@@ -11,6 +11,7 @@ import msgspec
 
 from dltool import toml
 from dltool.compat import versions
+from dltool.live import board_of
 from dltool.machine import Machine
 from dltool.policy import formats, rules
 from dltool.policy.model import SCHEMA, Cuda, Driver, Dtypes, Gpu, Host, Policy
@@ -53,7 +54,7 @@ def freeze(machine: Machine, bench: Report | None = None) -> Policy:
 
 
 def _models(machine: Machine) -> str | tuple[str, ...] | None:
-    boards = [rules.board_of(gpu) for gpu in machine.gpus]
+    boards = [board_of(gpu) for gpu in machine.gpus]
     found = tuple(dict.fromkeys(board.name for board in boards if board is not None))
     if not found or None in boards:
         return None

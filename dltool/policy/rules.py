@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from dltool import catalog, names, systems
+from dltool import names, systems
 from dltool.compat import versions
+from dltool.live import board_of
 from dltool.machine import Disk, Gpu, Machine
 from dltool.policy import formats
 from dltool.policy.model import Policy, rate
@@ -98,16 +99,6 @@ def _count(policy: Policy, machine: Machine) -> Iterator[Finding]:
         seen=(seen, "NVML"),
         unknown=machine.why_missing("gpus"),
         remedies=(_LOOK, ELSEWHERE),
-    )
-
-
-def board_of(gpu: Gpu) -> catalog.Board | None:
-    """The board that a GPU is, where the catalogue knows it."""
-    return names.identify(
-        name=gpu.name,
-        device_id=gpu.pci_device_id,
-        memory_bytes=gpu.memory_total_bytes,
-        power_limit_w=gpu.power_limit_default_w,
     )
 
 
