@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from dltool.catalog import Board
-from dltool.render import FORMATS, Style
+from dltool.render import COUNTED, FORMATS, Style
 from dltool.render.cases import (
     RISKS,
     about,
@@ -40,15 +40,6 @@ _VALUE = 500
 _TEXT = 4000
 _EVIDENCE = 12
 _SIDE_BY_SIDE = 4
-_COUNTED = {
-    Status.FAIL: "failed",
-    Status.CRASH: "crashed",
-    Status.WARN: "warned",
-    Status.UNKNOWN: "could not look",
-    Status.INFO: "noted",
-    Status.PASS: "passed",
-    Status.SKIP: "do not apply",
-}
 _SCOPES = {Scope.HOST: "For whoever runs this host.", Scope.PROVIDER: "For the provider of this machine: send them this."}
 _QUIET = (Status.PASS, Status.SKIP)
 
@@ -92,7 +83,7 @@ def _findings(findings: Sequence[Finding], style: Style) -> list[str]:
     if listed:
         rows = [(f.status.value.upper(), f.id, f.summary, gpus(f), f.caused_by or "") for f in listed]
         blocks.append(table(("", "finding", "what", "GPU", "follows from"), rows))
-    blocks.append(", ".join(f"{counts[status]} {word}" for status, word in _COUNTED.items() if counts[status]) + ".")
+    blocks.append(", ".join(f"{counts[status]} {word}" for status, word in COUNTED.items() if counts[status]) + ".")
     for finding in listed:
         if finding.status.is_problem or finding.why or finding.evidence:
             blocks += _details(finding, style)

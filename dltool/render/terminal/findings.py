@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from rich.text import Text
 
 from dltool.machine import Machine
+from dltool.render import COUNTED
 from dltool.render.terminal.page import Page, visible
 from dltool.results import Finding, Remedy, Report, Risk, Scope, Status, root_problems
 
@@ -19,15 +20,6 @@ _STYLES = {
     Status.INFO: "cyan",
     Status.PASS: "green",
     Status.SKIP: "dim",
-}
-_COUNTED = {
-    Status.FAIL: "failed",
-    Status.CRASH: "crashed",
-    Status.WARN: "warned",
-    Status.UNKNOWN: "could not look",
-    Status.INFO: "noted",
-    Status.PASS: "passed",
-    Status.SKIP: "do not apply",
 }
 _RISKS = {Risk.ROOT: " (as root)", Risk.REBOOT: " (as root, restarts the machine)"}
 _SCOPES = {Scope.HOST: "for whoever runs this host", Scope.PROVIDER: "for the provider of this machine: send them this"}
@@ -54,7 +46,7 @@ def show(report: Report, page: Page) -> None:
     if notes or rest:
         page.line()
     counts = Counter(finding.status for finding in findings)
-    parts = [f"{counts[status]} {word}" for status, word in _COUNTED.items() if counts[status]]
+    parts = [f"{counts[status]} {word}" for status, word in COUNTED.items() if counts[status]]
     page.line(f"{', '.join(parts)}." + ("" if page.verbose else " All of them: -v"), style="dim")
     if roots:
         page.line(f"What a finding means: dltool doctor --explain {roots[0].id}", style="dim")

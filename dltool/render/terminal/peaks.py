@@ -71,7 +71,7 @@ def _amount_of(peak: Peak) -> str:
 
 
 def _scaled(peak: Peak, board: Board) -> Peak:
-    """In giga where the whole board is below one tera, as processors are; in peta where all is above a thousand."""
+    """In giga where the whole board is below one tera, as processors are."""
     if any((other.dense or 0) >= 1 for other in board.peaks.values()) or peak.dense is None:
         return peak
     thousand = {"dense": peak.dense * 1000, "sparse": peak.sparse * 1000 if peak.sparse else None}
