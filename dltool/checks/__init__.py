@@ -1,7 +1,8 @@
 """The checks: pure rules over a `Machine`, registered by name, and their runner.
 
 A check is a function of a machine that yields findings. Its docstring opens with the question that it answers and goes on with
-what it means when the answer is no: `dltool doctor --explain` shows it. A new check is one function in the file of its subject.
+what it means when the answer is no, then paragraphs that begin with "Mend:", "Prevent:" and "See:" (links): `dltool doctor
+--explain` shows it. `zh` is the same in Chinese, without the links. A new check is one function in the file of its subject.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.registry import Registry
 from dltool.results import Evidence, Finding, Remedy, Status, root_problems
@@ -29,6 +31,8 @@ class Check:
     rule: Rule
     caused_by: tuple[str, ...] = ()
     """Checks whose failure explains a failure of this one, the likeliest first."""
+    zh: str = ""
+    """The docstring of the rule in Chinese, without links; empty: it has none."""
 
     @property
     def question(self) -> str:
@@ -37,8 +41,10 @@ class Check:
 
     @property
     def explanation(self) -> str:
-        """The question, and what it means when the answer is no."""
-        return inspect.cleandoc(self.rule.__doc__ or "")
+        """The question, what it means when the answer is no, how to mend and to prevent it, and where to read on."""
+        english = inspect.cleandoc(self.rule.__doc__ or "")
+        text, see, links = english.partition("\n\nSee: ")
+        return tr(text, inspect.cleandoc(self.zh) or text) + see.replace("See:", tr("See:", "参见：")) + links
 
 
 CHECKS: Registry[Check] = Registry(
@@ -46,11 +52,11 @@ CHECKS: Registry[Check] = Registry(
 )
 
 
-def check(name: str, *, caused_by: tuple[str, ...] = ()) -> Callable[[Rule], Rule]:
-    """Register a rule as the check `name`, in the words of the fault that it finds."""
+def check(name: str, *, caused_by: tuple[str, ...] = (), zh: str = "") -> Callable[[Rule], Rule]:
+    """Register a rule as the check `name`, in the words of the fault that it finds; `zh` is its docstring in Chinese."""
 
     def decorate(rule: Rule) -> Rule:
-        CHECKS.add(name, Check(name, rule, caused_by))
+        CHECKS.add(name, Check(name, rule, caused_by, zh))
         return rule
 
     return decorate
@@ -93,7 +99,8 @@ def _run_one(item: Check, machine: Machine, clock: Callable[[], float]) -> Itera
     yield from found
     took = clock() - began
     if took > SLOW_S:
-        yield Finding(id=item.id, status=Status.INFO, summary=f"the check itself took {took:.1f} s")
+        summary = tr(f"the check itself took {took:.1f} s", f"该检查本身用了 {took:.1f} 秒")
+        yield Finding(id=item.id, status=Status.INFO, summary=summary)
 
 
 def _crash(item: Check, error: Exception) -> Finding:
@@ -104,10 +111,21 @@ def _crash(item: Check, error: Exception) -> Finding:
     return Finding(
         id=item.id,
         status=Status.CRASH,
-        summary=f"the check {item.id} broke: {type(error).__name__}: {error}",
-        why="This is a bug of dltool (or of a plugin), not of the machine: nothing is known about what the check looks at.",
+        summary=tr(
+            f"the check {item.id} broke: {type(error).__name__}: {error}",
+            f"检查 {item.id} 自身出错：{type(error).__name__}: {error}",
+        ),
+        why=tr(
+            "This is a bug of dltool (or of a plugin), not of the machine: nothing is known about what the check looks at.",
+            "这是 dltool（或某个插件）的缺陷，不是本机的问题：该检查所关注的内容目前一无所知。",
+        ),
         evidence=(Evidence(fact="raised at", value=where, read_from="traceback"),),
-        remedies=(Remedy(text="Report it with the machine's facts.", commands=("dltool snapshot -o machine.json",)),),
+        remedies=(
+            Remedy(
+                text=tr("Report it with the machine's facts.", "请附上本机的事实快照报告此问题。"),
+                commands=("dltool snapshot -o machine.json",),
+            ),
+        ),
     )
 
 
@@ -116,9 +134,11 @@ def _broken_plugins() -> Iterator[Finding]:
         yield Finding(
             id="plugin-broken",
             status=Status.WARN,
-            summary=f"the plugin {plugin} cannot be loaded, its checks did not run",
+            summary=tr(
+                f"the plugin {plugin} cannot be loaded, its checks did not run", f"插件 {plugin} 无法加载，其检查没有运行"
+            ),
             evidence=(Evidence(fact="import error", value=reason, read_from="entry point dltool.checks"),),
-            remedies=(Remedy(text="Mend or uninstall the distribution that brings it."),),
+            remedies=(Remedy(text=tr("Mend or uninstall the distribution that brings it.", "修复或卸载提供该插件的软件包。")),),
         )
 
 
@@ -146,24 +166,26 @@ def headline(findings: Iterable[Finding], machine: Machine) -> str:
     """The one thing to know: the gravest problem that no other explains, or that the machine is well."""
     findings = tuple(findings)
     if roots := root_problems(findings):
-        more = f" (and {len(roots) - 1} more)" if len(roots) > 1 else ""
+        others = len(roots) - 1
+        more = tr(f" (and {others} more)", f"（另有 {others} 项）") if others else ""
         return roots[0].summary + more
     absent = next((f.summary for f in findings if f.id == "gpu-absent" and f.status is Status.INFO), None)
     what = absent or describe(machine)
     unknown = sum(finding.status is Status.UNKNOWN for finding in findings)
     if not unknown:
-        return f"healthy; {what}" if absent else f"healthy: {what}"
-    return f"no problem found: {what}; {unknown} thing{'s' if unknown > 1 else ''} could not be looked at"
+        return tr(f"healthy{';' if absent else ':'} {what}", f"健康：{what}")
+    things = f"{unknown} thing{'s' if unknown > 1 else ''}"
+    return tr(f"no problem found: {what}; {things} could not be looked at", f"未发现问题：{what}；有 {unknown} 项无法查看")
 
 
 def describe(machine: Machine) -> str:
     """GPUs, driver and PyTorch in one line."""
-    names = [gpu.name or "unnamed GPU" for gpu in machine.gpus]
+    names = [gpu.name or tr("unnamed GPU", "未命名的 GPU") for gpu in machine.gpus]
     parts = [f"{names.count(name)} x {name}" for name in dict.fromkeys(names)]
     if machine.driver.version:
-        parts.append(f"driver {machine.driver.version}")
+        parts.append(tr(f"driver {machine.driver.version}", f"驱动 {machine.driver.version}"))
     if machine.driver.cuda_version:
         parts.append(f"CUDA {machine.driver.cuda_version}")
     if machine.python and machine.python.torch:
         parts.append(f"torch {machine.python.torch.version}")
-    return ", ".join(parts) or "nothing known"
+    return ", ".join(parts) or tr("nothing known", "一无所知")
