@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from dltool import __version__
+from dltool import __version__, lang
 from dltool.errors import DltoolError, ExitCode
 
 if TYPE_CHECKING:
@@ -65,6 +65,34 @@ class Output:
         from dltool.render import FORMATS
 
         FORMATS.get(self.format_name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpokenOutput(Output):
+    """The same, in the reader's language."""
+
+    lang: Annotated[
+        str | None,
+        typer.Option("--lang", help="Language of what is said: en or zh; else by DLTOOL_LANG or the locale.", metavar="LANG"),
+    ] = None
+
+    def language(self) -> str:
+        """The language that is asked for. What programs read does not follow the locale, nor does what nothing here can show.
+
+        Raises:
+            UsageError: a language that is not spoken here.
+        """
+        by_people = self.format_name in ("text", "markdown")
+        return lang.choose(self.lang, os.environ, by_locale=by_people and (self.output is not None or _shows("中文")))
+
+
+def _shows(text: str) -> bool:
+    """Whether stdout has these characters at all."""
+    try:
+        text.encode((sys.stdout and sys.stdout.encoding) or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def report(command: str, **parts: Any) -> Report:
@@ -168,8 +196,8 @@ def deliver(text: str, output: Output) -> None:
     say(f"written to {output.output}", quiet=output.quiet)
 
 
-def as_json(rows: list[dict[str, str]]) -> str:
-    """A small listing as JSON."""
+def as_json(rows: object) -> str:
+    """Something small as JSON: a listing, an explanation."""
     import msgspec
 
     return msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n"
@@ -237,7 +265,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
                 options[name] = kind(**{field: options.pop(field) for field in fields[name]})
             if "out" in groups:
                 options["out"].check()
-            command(**options)
+            with lang.speaking(options["out"].language() if isinstance(options.get("out"), SpokenOutput) else "en"):
+                command(**options)
         except DltoolError as error:
             say_error(error)
             raise typer.Exit(error.exit_code) from None

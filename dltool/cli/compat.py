@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dltool.cli.asking import Asking
-from dltool.cli.common import Output, finish, guarded, report
+from dltool.cli.common import SpokenOutput, finish, guarded, report
 
 if TYPE_CHECKING:
     from dltool.compat.ask import Asked
 
 
 @guarded
-def compat(out: Output, asking: Asking) -> None:
+def compat(out: SpokenOutput, asking: Asking) -> None:
     """Say whether driver, GPU, CUDA, PyTorch and Python go together, by which rules, and what to install if not.
 
     Any subset may be given; nothing is this machine. Exit code 1: they do not.

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dltool.cli.active import Active, redacted
-from dltool.cli.common import Output, Python, as_json, deliver, finish, guarded, names, report, say
+from dltool.cli.common import Python, SpokenOutput, as_json, deliver, finish, guarded, names, report
+from dltool.cli.explaining import explain as explain_text
+from dltool.cli.explaining import explain_stdin
 from dltool.cli.gate import Findings, Gate
 from dltool.errors import UsageError
 
 if TYPE_CHECKING:
-    from dltool.known_errors import Reading
     from dltool.machine import Machine
     from dltool.results import Report
 
@@ -25,16 +26,9 @@ MachineFile = Annotated[
 ]
 
 
-_UNKNOWN = """No known error is in this text.
-
-That says nothing about the machine: dltool doctor judges it. More of the output may help: the first error counts, and
-dltool doctor < FILE reads a whole log.
-"""
-
-
 @guarded
 def doctor(
-    out: Output,
+    out: SpokenOutput,
     gate: Gate,
     active: Active,
     machine: MachineFile = None,
@@ -73,7 +67,7 @@ def doctor(
         if list_:
             deliver(_listing(out, active), out)
         else:
-            _explain(explain or "", out)
+            explain_text(explain or "", out)
         return
     if share and out.format_name not in ("text", "markdown"):
         raise UsageError(f"--share is markdown, not {out.format_name}", remedy="Leave --format and --json out.")
@@ -89,7 +83,7 @@ def doctor(
     counted = gate.load(taken=(machine, baseline))
     known = _baseline(baseline)
     if machine is None and not (chosen or left_out or python or share or baseline or gate.asked or active.probe):
-        _explain_stdin(out)
+        explain_stdin(out)
     if machine is not None:
         if python:
             raise UsageError("--python and --machine exclude one another", remedy="A snapshot holds its own Python.")
@@ -179,7 +173,7 @@ def _nameless(facts: Machine, only: list[str], skip: list[str], counted: Callabl
     return replace(judged, findings=redacted(judged.findings, scrubbed), headline=scrubbed(judged.headline))
 
 
-def _listing(out: Output, active: Active) -> str:
+def _listing(out: SpokenOutput, active: Active) -> str:
     from dltool.checks import CHECKS
     from dltool.probing import STEPS
 
@@ -189,73 +183,3 @@ def _listing(out: Output, active: Active) -> str:
         return as_json([{"id": name, "question": question} for name, question in questions.items()])
     width = max(map(len, questions))
     return "".join(f"{name:<{width}}  {question}\n" for name, question in questions.items())
-
-
-def _explain(text: str, out: Output) -> None:
-    """Say what a check looks at, or what an error text means.
-
-    Raises:
-        UsageError: there is nothing to explain, or a name is not known.
-    """
-    from dltool import checks, known_errors, policy, probing
-    from dltool.cli import stdin
-
-    remedy = "Name a check (dltool doctor --list) or paste an error text in quotes; - reads a log from stdin."
-    if text == "-":
-        reading = known_errors.read(stdin.everything())
-        if not reading.lines:
-            raise UsageError("stdin is empty: there is nothing to explain", remedy=remedy)
-    elif not text.strip():
-        raise UsageError("--explain needs a check or an error text", remedy=remedy)
-    elif text in (*checks.CHECKS.names(), "baseline-known", "plugin-broken", *policy.EXPLANATIONS, *probing.PROBES):
-        deliver(_explanation(text), out)
-        return
-    else:
-        named = known_errors.by_name(text)
-        errors = (named,) if named else known_errors.recognise(text)
-        if not errors and re.fullmatch(r"[\w.-]+", text):  # one word: a name, mistyped
-            checks.CHECKS.get(text)
-        reading = known_errors.Reading(lines=0 if named else text.count("\n") + 1, errors=errors)
-    if reading.errors or out.format_name != "text":
-        finish(_of_log(reading), out, keep=None)
-    deliver(_UNKNOWN, out)
-
-
-def _explain_stdin(out: Output) -> None:
-    """Explain the log on stdin and leave; come back where there is none, or nothing known in it."""
-    from dltool import known_errors
-    from dltool.cli import stdin
-
-    pieces = stdin.waiting()
-    if pieces is None:
-        return
-    reading = known_errors.read(pieces)
-    if reading.errors:
-        finish(_of_log(reading), out, keep=None)
-    lines = f"{reading.lines} line{'s' * (reading.lines != 1)}"
-    say(f"no known error in the {lines} on stdin: this is about the machine", quiet=out.quiet)
-
-
-def _of_log(reading: Reading) -> Report:
-    """The report of what was found in a text."""
-    found, lines = len(reading.errors), reading.lines
-    headline = f"{found or 'no'} known error{'s' * (found != 1)} in {lines} line{'s' * (lines != 1)}" if lines else ""
-    return report("doctor", log=reading.errors, headline=headline)
-
-
-def _explanation(name: str) -> str:
-    from dltool.checks import CHECKS
-    from dltool.policy import EXPLANATIONS
-    from dltool.probing import PROBES
-
-    if name in PROBES:
-        return f"{name}\n\n{PROBES[name].explanation}\n\nOnly with: dltool doctor --probe\n"
-    if name in EXPLANATIONS:
-        return f"{name}\n\n{EXPLANATIONS[name]}\n"
-    if name == "baseline-known":
-        return "baseline-known\n\nWhat the report after --baseline has too is not shown and does not count.\n"
-    if name == "plugin-broken":
-        return "plugin-broken\n\nAn entry point of another distribution could not be loaded: what it brings is not here.\n"
-    item = CHECKS.get(name)
-    causes = f"\nOften caused by: {', '.join(item.caused_by)}\n" if item.caused_by else ""
-    return f"{item.id}\n\n{item.explanation}\n{causes}"

@@ -32,14 +32,3 @@ class Style:
 
 Renderer = Callable[[Report, Style], str]
 FORMATS: Registry[Renderer] = Registry("format", package="dltool.render", entry_points="dltool.renderers")
-
-COUNTED = {
-    Status.FAIL: "failed",
-    Status.CRASH: "crashed",
-    Status.WARN: "warned",
-    Status.UNKNOWN: "could not look",
-    Status.INFO: "noted",
-    Status.PASS: "passed",
-    Status.SKIP: "do not apply",
-}
-"""What is said of a number of findings, the gravest first: "3 failed"."""

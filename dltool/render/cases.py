@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from dltool.lang import tr
 from dltool.machine import Machine
-from dltool.results import Evidence, Finding, Measurement, Remedy, Report, Risk, Status
+from dltool.render import words
+from dltool.results import Evidence, Finding, Measurement, Remedy, Report, Status
 from dltool.units import percent, rate, seconds
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -17,7 +19,6 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e
 No XML document may hold most of them, no UTF-8 the half characters, and no log or issue should the rest.
 """
 _PATH = re.compile(r"(?P<path>(?:~|)/.*?)(?: before .*| and .*)?", re.DOTALL)
-RISKS = {Risk.ROOT: " (as root)", Risk.REBOOT: " (as root, restarts the machine)"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,14 +191,14 @@ def title(report: Report) -> str:
 def explanation(finding: Finding, *, commands: bool = True) -> list[str]:
     """Why, the evidence, the remedies: lines of plain text."""
     lines = [visible(finding.why)] if finding.why else []
-    lines += [f"seen {one_line(seen(fact))} ({one_line(fact.read_from)})" for fact in finding.evidence]
+    lines += [f"{tr('seen', '依据：')} {one_line(seen(fact))} ({one_line(fact.read_from)})" for fact in finding.evidence]
     for remedy in finding.remedies:
-        lines.append(f"fix {one_line(remedy.text)}{RISKS.get(remedy.risk, '')}")
+        lines.append(f"{tr('fix', '解决：')} {one_line(remedy.text)}{words.needs(remedy.risk)}")
         lines += [f"    {visible(command)}" for command in remedy.commands if commands]
     if finding.caused_by:
-        lines.append(f"follows from {one_line(finding.caused_by)}")
+        lines.append(f"{tr('follows from', '起因：')} {one_line(finding.caused_by)}")
     if finding.doc:
-        lines.append(f"see {one_line(finding.doc)}")
+        lines.append(f"{tr('see', '参见：')} {one_line(finding.doc)}")
     return lines
 
 

@@ -6,13 +6,12 @@ Whatever a fact contains, it stays text: it makes no heading, no link, no HTML, 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from dltool.catalog import Board
-from dltool.render import COUNTED, FORMATS, Style
+from dltool.lang import tr
+from dltool.render import FORMATS, Style, words
 from dltool.render.cases import (
-    RISKS,
     about,
     case_name,
     clip,
@@ -26,7 +25,7 @@ from dltool.render.cases import (
     title,
     visible,
 )
-from dltool.results import Compatibility, Creation, EnvironmentFound, Finding, Measurement, Plan, Report, Scope, Status
+from dltool.results import Compatibility, Creation, EnvironmentFound, Finding, Measurement, Plan, Report, Status
 from dltool.units import percent, rate, seconds, significant
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "\\": "&#92;"}
@@ -40,7 +39,6 @@ _VALUE = 500
 _TEXT = 4000
 _EVIDENCE = 12
 _SIDE_BY_SIDE = 4
-_SCOPES = {Scope.HOST: "For whoever runs this host.", Scope.PROVIDER: "For the provider of this machine: send them this."}
 _QUIET = (Status.PASS, Status.SKIP)
 
 
@@ -63,7 +61,7 @@ def render(report: Report, style: Style) -> str:
     if report.measurements:
         blocks += _measurements(report.measurements)
     if facts := about(report.machine):
-        blocks += ["### Machine", table(("fact", "value"), facts)]
+        blocks += [f"### {tr('Machine', '机器')}", table((tr("fact", "事实"), tr("value", "值")), facts)]
     blocks.append(f"dltool {text(report.dltool)}, {text(report.created)}")
     body = "\n\n".join(blocks)
     if not style.folded:
@@ -78,12 +76,12 @@ def _findings(findings: Sequence[Finding], style: Style) -> list[str]:
         return []
     ordered = sorted(findings, key=lambda finding: -finding.status.severity)
     listed = [finding for finding in ordered if style.verbose or finding.status not in _QUIET]
-    counts = Counter(finding.status for finding in findings)
     blocks = []
     if listed:
         rows = [(f.status.value.upper(), f.id, f.summary, gpus(f), f.caused_by or "") for f in listed]
-        blocks.append(table(("", "finding", "what", "GPU", "follows from"), rows))
-    blocks.append(", ".join(f"{counts[status]} {word}" for status, word in COUNTED.items() if counts[status]) + ".")
+        head = ("", tr("finding", "检查项"), tr("what", "情况"), "GPU", tr("follows from", "起因"))
+        blocks.append(table(head, rows))
+    blocks.append(words.counted(findings))
     for finding in listed:
         if finding.status.is_problem or finding.why or finding.evidence:
             blocks += _details(finding, style)
@@ -95,19 +93,21 @@ def _details(finding: Finding, style: Style) -> list[str]:
     if finding.why:
         blocks.append(text(finding.why))
     shown = finding.evidence if style.verbose else finding.evidence[:_EVIDENCE]
-    lines = [f"- seen {text(seen(fact), _VALUE)} ({text(fact.read_from, _VALUE)})" for fact in shown]
+    lines = [f"- {tr('seen', '依据：')} {text(seen(fact), _VALUE)} ({text(fact.read_from, _VALUE)})" for fact in shown]
     if len(shown) < len(finding.evidence):
-        lines.append(f"- and {len(finding.evidence) - len(shown)} more like these")
+        more = len(finding.evidence) - len(shown)
+        lines.append(tr(f"- and {more} more like these", f"- 另有 {more} 条类似的"))
     if lines:
         blocks.append("\n".join(lines))
     for remedy in finding.remedies:
-        blocks.append(f"**Fix:** {text(remedy.text)}{RISKS.get(remedy.risk, '')}")
+        blocks.append(f"**{tr('Fix:', '解决：')}** {text(remedy.text)}{words.needs(remedy.risk)}")
         if remedy.commands:
             blocks.append(fence(remedy.commands))
-    if finding.scope in _SCOPES and finding.status.is_problem:
-        blocks.append(_SCOPES[finding.scope])
+    whom = words.for_whom(finding.scope)
+    if whom and finding.status.is_problem:
+        blocks.append(f"{whom[0].upper()}{whom[1:]}{tr('.', '。')}")
     if finding.doc:
-        blocks.append(f"See {text(finding.doc)}")
+        blocks.append(f"{tr('See', '参见')} {text(finding.doc)}")
     return blocks
 
 
@@ -132,7 +132,7 @@ def _plan(plan: Plan) -> list[str]:
     blocks = ["### Plan"]
     blocks += [f"Not possible: {text(problem)}" for problem in plan.problems]
     for number, step in enumerate(plan.steps, start=1):
-        blocks.append(f"**Step {number}, {text(step.state)}: {text(step.title)}**{RISKS.get(step.risk, '')}")
+        blocks.append(f"**Step {number}, {text(step.state)}: {text(step.title)}**{words.needs(step.risk)}")
         blocks += [text(part) for part in (step.why, *step.notes) if part]
         if step.commands:
             blocks.append(fence(step.commands))

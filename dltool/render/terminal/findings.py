@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from rich.text import Text
 
+from dltool.lang import tr
 from dltool.machine import Machine
-from dltool.render import COUNTED
+from dltool.render import words
 from dltool.render.terminal.page import Page, visible
-from dltool.results import Finding, Remedy, Report, Risk, Scope, Status, root_problems
+from dltool.results import Finding, Remedy, Report, Status, root_problems
 
 _STYLES = {
     Status.FAIL: "bold red",
@@ -21,8 +21,6 @@ _STYLES = {
     Status.PASS: "green",
     Status.SKIP: "dim",
 }
-_RISKS = {Risk.ROOT: " (as root)", Risk.REBOOT: " (as root, restarts the machine)"}
-_SCOPES = {Scope.HOST: "for whoever runs this host", Scope.PROVIDER: "for the provider of this machine: send them this"}
 _INDENT = 8
 _EVIDENCE = 4
 
@@ -45,22 +43,22 @@ def show(report: Report, page: Page) -> None:
         _head(finding, page)
     if notes or rest:
         page.line()
-    counts = Counter(finding.status for finding in findings)
-    parts = [f"{counts[status]} {word}" for status, word in COUNTED.items() if counts[status]]
-    page.line(f"{', '.join(parts)}." + ("" if page.verbose else " All of them: -v"), style="dim")
+    page.line(words.counted(findings) + ("" if page.verbose else tr(" All of them: -v", "查看全部：-v")), style="dim")
     if roots:
-        page.line(f"What a finding means: dltool doctor --explain {roots[0].id}", style="dim")
+        means = tr("What a finding means", "某项结果的含义")
+        page.line(f"{means}: dltool doctor --explain {roots[0].id}", style="dim")
 
 
 def _looked_at(machine: Machine) -> str:
     """Which system and which Python environment were judged: the wrong one explains many a surprise."""
     python = machine.python
     inside = [machine.os.container, "WSL" if machine.os.wsl else None, machine.os.tegra]
-    parts = [machine.os.distribution, *(f"in {name}" for name in inside if name)]
+    parts = [machine.os.distribution, *(tr(f"in {name}", f"位于 {name} 中") for name in inside if name)]
     if python is not None:
-        torch = f"with torch {python.torch.version}" if python.torch else "without torch"
-        parts.append(f"Python {python.version} {torch} at {python.executable}")
-    return "looked at: " + ", ".join(part for part in parts if part)
+        version = python.torch.version if python.torch else ""
+        torch = tr(f"with torch {version}", f"带 torch {version}") if version else tr("without torch", "没有 torch")
+        parts.append(tr(f"Python {python.version} {torch} at", f"Python {python.version}（{torch}）") + f" {python.executable}")
+    return tr("looked at: ", "检查对象：") + tr(", ", "，").join(part for part in parts if part)
 
 
 def _headline_style(findings: Iterable[Finding]) -> str:
@@ -76,25 +74,29 @@ def _head(finding: Finding, page: Page) -> None:
 def _problem(finding: Finding, explained: list[Finding], page: Page) -> None:
     _head(finding, page)
     devices = f" · GPU {', '.join(map(str, finding.devices))}" if finding.devices else ""
-    scope = f" · {_SCOPES[finding.scope]}" if finding.scope in _SCOPES else ""
+    whom = words.for_whom(finding.scope)
+    scope = f" · {whom}" if whom else ""
     page.line(f"{finding.id}{devices}{scope}", style="dim", indent=_INDENT)
     if finding.why:
         page.line(finding.why, indent=_INDENT)
     shown = finding.evidence if page.verbose else finding.evidence[:_EVIDENCE]
     for fact in shown:
         value = "none" if fact.value is None else str(fact.value)
-        page.labelled("seen", f"{fact.fact}: {value}  ({fact.read_from})", indent=_INDENT, style="dim")
+        page.labelled(tr("seen", "依据"), f"{fact.fact}: {value}  ({fact.read_from})", indent=_INDENT, style="dim")
     if len(shown) < len(finding.evidence):
-        page.line(f"and {len(finding.evidence) - len(shown)} more like these: -v", indent=_INDENT, style="dim")
+        more = len(finding.evidence) - len(shown)
+        page.line(tr(f"and {more} more like these: -v", f"另有 {more} 条类似的：-v"), indent=_INDENT, style="dim")
     for remedy in finding.remedies:
         _remedy(remedy, page)
     for other in explained:
         seen = "; ".join(f"{fact.fact}: {fact.value}" for fact in other.evidence if page.verbose)
-        page.labelled("explains", f"{other.id}: {other.summary}" + (f" ({seen})" if seen else ""), indent=_INDENT, style="dim")
+        page.labelled(
+            tr("explains", "导致"), f"{other.id}: {other.summary}" + (f" ({seen})" if seen else ""), indent=_INDENT, style="dim"
+        )
     page.line()
 
 
 def _remedy(remedy: Remedy, page: Page) -> None:
-    page.labelled("fix", remedy.text + _RISKS.get(remedy.risk, ""), indent=_INDENT, label_style="bold green")
+    page.labelled(tr("fix", "解决"), remedy.text + words.needs(remedy.risk), indent=_INDENT, label_style="bold green")
     for command in remedy.commands:
         page.command(command, indent=_INDENT + 4)
