@@ -167,6 +167,42 @@ class Conditions(Struct, frozen=True, kw_only=True):
     cpu_mhz: float | None = None
 
 
+class Shares(Struct, frozen=True, kw_only=True):
+    """What a rate is of three peaks, 1.0 being all of it. Unknown is null."""
+
+    datasheet: float | None = None
+    """Of the peak as it is published, at the clock that the datasheet means."""
+    max_clock: float | None = None
+    """Of the peak at the highest clock of the device."""
+    held_clock: float | None = None
+    """Of the peak at the clock that was held while it was timed."""
+
+
+class Loss(Struct, frozen=True, kw_only=True):
+    """One step of the way from a peak down to a measured rate."""
+
+    cause: str
+    """"power", "thermal", "clock", "quantisation", "shape", "bandwidth", "kernel" ..."""
+    factor: float
+    """What is left of the rate after it: 0.71 is a loss of 29 %."""
+    text: str
+    """In words: "power cap held 1410 of 1980 MHz"."""
+
+
+class Normal(Struct, frozen=True, kw_only=True):
+    """How a rate compares with what others published of the same board and dtype."""
+
+    verdict: str
+    """"normal", "low", "high" or "unknown"."""
+    text: str
+    low: float | None = None
+    high: float | None = None
+    """The range of the published rates, in the unit of the measurement."""
+    figures: int = 0
+    """How many there are."""
+    sources: tuple[str, ...] = ()
+
+
 class Verified(Struct, frozen=True, kw_only=True):
     """The result compared with a reference computed in a wider type."""
 
@@ -206,6 +242,22 @@ class Measurement(Struct, frozen=True, kw_only=True):
     share_of_peak: float | None = None
     implementation: str | None = None
     """"native", "emulated", "library" ...: how the device does this dtype, with the reason."""
+    support: str | None = None
+    """"native", "emulated", "library-missing" or "unsupported"; null where it is not known."""
+    kernel: str | None = None
+    """The kernel, or the library's code path, that really ran."""
+    burst_s: float | None = None
+    """Seconds of a step right after the start, before clocks and heat settled; `median_s` is what was sustained."""
+    cold_s: float | None = None
+    """Median seconds of a step whose data no cache holds."""
+    shares: Shares | None = None
+    losses: tuple[Loss, ...] = ()
+    """From the datasheet's peak down to the rate: the product of the factors is `shares.datasheet`."""
+    explained: str = ""
+    """The same in one sentence."""
+    normal: Normal | None = None
+    energy_j: float | None = None
+    """Joules of a step, from the power that was drawn."""
     conditions: Conditions = Conditions()
     verified: Verified | None = None
     settings: Mapping[str, Scalar] = {}
