@@ -1,4 +1,4 @@
-"""`dltool bench`."""
+"""What all benchmark commands share: their options, and the way from cases to a report."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltool.cli.common import Output, finish, guarded, names, report
+from dltool.cli.common import Output, finish, names, report
 from dltool.errors import UsageError
 
 if TYPE_CHECKING:
     from dltool.bench import suites
     from dltool.results import Measurement
-
-app = typer.Typer(help="Measure what this machine really does, checked and with its uncertainty.", no_args_is_help=True)
 
 Dtypes = Annotated[list[str] | None, typer.Option("--dtype", help="Number formats: fp32,bf16.", metavar="NAME,..")]
 Settings = Annotated[
@@ -26,59 +24,7 @@ DeviceName = Annotated[str | None, typer.Option("--device", help="cpu, cuda:0 ..
 Budget = Annotated[str, typer.Option("--budget", help="Time for all cases together: 60s, 2min.", metavar="TIME")]
 
 
-@app.command()
-@guarded
-def quick(
-    out: Output,
-    dtype: Dtypes = None,
-    device: DeviceName = None,
-    budget: Budget = "60s",
-) -> None:
-    """Measure arithmetic in every dtype and memory bandwidth, in about a minute.
-
-    Example: dltool bench quick --budget 30s
-    """
-    from dltool.bench import suites
-
-    _run("bench quick", suites.quick, _axes(dtype, None), device, budget, out)
-
-
-@app.command()
-@guarded
-def gemm(
-    out: Output,
-    dtype: Dtypes = None,
-    set_: Settings = None,
-    device: DeviceName = None,
-    budget: Budget = "30s",
-) -> None:
-    """Measure matrix multiplication per dtype against the derived peak.
-
-    Example: dltool bench gemm --dtype fp32,bf16 --set m=1024,4096 --set n=4096 --set k=4096
-    """
-    from dltool.bench import suites
-
-    _run("bench gemm", suites.gemm, _axes(dtype, set_), device, budget, out)
-
-
-@app.command()
-@guarded
-def memory(
-    out: Output,
-    set_: Settings = None,
-    device: DeviceName = None,
-    budget: Budget = "20s",
-) -> None:
-    """Measure memory bandwidth: read, write, copy, triad, and transfers to and from a GPU.
-
-    Example: dltool bench memory --set kernel=copy,triad --set bytes=268435456
-    """
-    from dltool.bench import suites
-
-    _run("bench memory", suites.memory, _axes(None, set_), device, budget, out)
-
-
-def _axes(dtypes: list[str] | None, settings: list[str] | None) -> dict[str, list[str]]:
+def axes_of(dtypes: list[str] | None, settings: list[str] | None) -> dict[str, list[str]]:
     """The texts after --dtype and --set by parameter.
 
     Raises:
@@ -97,7 +43,7 @@ def _axes(dtypes: list[str] | None, settings: list[str] | None) -> dict[str, lis
     return axes
 
 
-def _run(
+def run(
     command: str,
     suite: Callable[[Any, suites.Axes], suites.Cases],
     axes: suites.Axes,
