@@ -1,7 +1,7 @@
 """The language that people are spoken to in: English or Simplified Chinese.
 
-Both texts stand side by side where they are written: `tr("no GPU here", "这里没有 GPU")`. Which of them it is, is settled when the
-text is made: hence no such call at the top of a module. Names, commands and evidence are the same in every language.
+Both texts stand side by side where they are written: `tr("no GPU", "没有 GPU")`. Which of them it is, is settled when
+the text is made: hence no such call at the top of a module. Names, commands and evidence are the same in every language.
 """
 
 from __future__ import annotations
