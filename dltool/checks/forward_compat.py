@@ -108,7 +108,7 @@ def _served(
     """Whether forward compatibility works on this GPU with this driver."""
     board = board_of(gpu)
     segment = board.segment if board else None
-    name = gpu.name or tr("this GPU", "这个 GPU")
+    name = gpu.name or tr("this GPU", "GPU（型号未知）")
     evidence = (*evidence, Evidence(fact=f"segment of {gpu.name or 'this GPU'}", value=segment, read_from="catalog"))
     state = drivers.forward_state(package, driver) if package else "unknown"
     if segment is not None and segment not in (*_SERVED, *_PERHAPS_SERVED):
