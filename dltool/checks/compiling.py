@@ -21,8 +21,9 @@ from dltool.results import Evidence, Finding, Remedy, Status
     caused_by=("cuda-home-wrong", "torch-cpu-only"),
     zh="""这里的 CUDA 工具包能为这个 PyTorch 和这个 GPU 编译扩展吗？
 
-    torch.utils.cpp_extension 拒绝与 PyTorch 的 CUDA 主版本不同的 nvcc（`The detected CUDA version mismatches`）；
-    次版本不同没有问题。运行 PyTorch 不需要工具包，所以这只与需要编译的人有关：flash-attn、DeepSpeed、Apex、自己的内核。
+    torch.utils.cpp_extension 拒绝与 PyTorch 的 CUDA 主版本不同的 nvcc，报错说版本
+    `mismatches the version that was used to compile PyTorch`；次版本不同没有问题。
+    运行 PyTorch 不需要工具包，所以这只与需要编译的人有关：flash-attn、DeepSpeed、Apex、自己的内核。
 
     解决：在现有工具包旁边安装与 `python -c 'import torch; print(torch.version.cuda)'` 同一主版本的工具包，例如
     `sudo apt-get install cuda-toolkit-12-8`，再 `export CUDA_HOME=/usr/local/cuda-12.8`。或者寻找该扩展已编译好的 wheel。
@@ -33,9 +34,9 @@ from dltool.results import Evidence, Finding, Remedy, Status
 def toolkit_mismatched(machine: Machine) -> Iterator[Finding]:
     """Can the CUDA toolkit here compile extensions for this PyTorch and this GPU?
 
-    torch.utils.cpp_extension refuses an nvcc of another CUDA major than PyTorch's (`The detected CUDA version mismatches`);
-    another minor is fine. Running PyTorch needs no toolkit, so this matters only to those who compile: flash-attn, DeepSpeed,
-    Apex, own kernels.
+    torch.utils.cpp_extension refuses an nvcc of another CUDA major than PyTorch's: its version
+    `mismatches the version that was used to compile PyTorch`; another minor is fine. Running PyTorch needs no toolkit, so this
+    matters only to those who compile: flash-attn, DeepSpeed, Apex, own kernels.
 
     Mend: install, beside the toolkit that is here, one of the major that
     `python -c 'import torch; print(torch.version.cuda)'` prints, as `sudo apt-get install cuda-toolkit-12-8`, then
