@@ -130,31 +130,36 @@ def libstdcxx_too_old(machine: Machine) -> Iterator[Finding]:
         )
         yield Finding(status=Status.SKIP, summary=summary)
         return
-    newest = ", ".join(library.provides)
     missing: dict[str, tuple[str, str]] = {}
     for family, name, path, version in needed:
         if family in provided and compat.version(version) > compat.version(provided[family]):
             missing.setdefault(name, (f"{family}_{version}", path))
     if not missing:
+        newest = ", ".join(library.provides)
         summary = tr(f"{library.path} has all that is needed: {newest}", f"{library.path} 具备所需的全部版本：{newest}")
         yield Finding(status=Status.PASS, summary=summary)
     for name, (symbol, path) in missing.items():
-        yield Finding(
-            status=Status.FAIL,
-            summary=tr(
-                f"{name} needs {symbol}, which {library.path} does not have: it cannot be imported",
-                f"{name} 需要 {symbol}，而 {library.path} 中没有：无法导入",
-            ),
-            why=tr(
-                f"This copy is the one that loads, by {way(library.found_by)}; its newest are {newest}.",
-                f"实际加载的就是这个副本（通过 {way(library.found_by)} 找到）；它最新的版本是 {newest}。",
-            ),
-            evidence=(
-                Evidence(fact=f"{name} needs", value=symbol, read_from=path),
-                Evidence(fact="libstdc++.so.6", value=newest, read_from=library.path),
-            ),
-            remedies=_newer_libstdcxx(machine, library, name),
-        )
+        yield _lacks_symbol(machine, library, name, symbol, path)
+
+
+def _lacks_symbol(machine: Machine, library: LoadedLibrary, name: str, symbol: str, path: str) -> Finding:
+    newest, found_by = ", ".join(library.provides), way(library.found_by)
+    return Finding(
+        status=Status.FAIL,
+        summary=tr(
+            f"{name} needs {symbol}, which {library.path} does not have: it cannot be imported",
+            f"{name} 需要 {symbol}，而 {library.path} 中没有：无法导入",
+        ),
+        why=tr(
+            f"This copy is the one that loads, by {found_by}; its newest are {newest}.",
+            f"实际加载的就是这个副本（通过 {found_by} 找到）；它最新的版本是 {newest}。",
+        ),
+        evidence=(
+            Evidence(fact=f"{name} needs", value=symbol, read_from=path),
+            Evidence(fact="libstdc++.so.6", value=newest, read_from=library.path),
+        ),
+        remedies=_newer_libstdcxx(machine, library, name),
+    )
 
 
 def _newer_libstdcxx(machine: Machine, library: LoadedLibrary, name: str) -> tuple[Remedy, ...]:
