@@ -1,4 +1,4 @@
-"""Compiled extensions of PyTorch: GPU code for the GPUs here, and a C and C++ library that are new enough for them."""
+"""Compiled extensions of PyTorch: whether they hold code for the GPUs here."""
 
 from __future__ import annotations
 
@@ -7,30 +7,51 @@ from collections.abc import Iterator
 
 from dltool import compat
 from dltool.checks import check
-from dltool.checks.loader import loaded, without_variable
-from dltool.checks.packages import installed_torch, pip
+from dltool.checks.packages import bare, installed_torch, pip
 from dltool.checks.visibility import visible_gpus
-from dltool.machine import Extension, Gpu, LoadedLibrary, Machine
+from dltool.lang import tr
+from dltool.machine import Extension, Gpu, Machine
 from dltool.results import Evidence, Finding, Remedy, Status
 
+_SHOWN_FILES = 8
 
-@check("extension-lacks-gpu-code", caused_by=("torch-lacks-gpu-code",))
+
+@check(
+    "extension-lacks-gpu-code",
+    caused_by=("torch-lacks-gpu-code",),
+    zh="""已编译的扩展（flash-attn、xformers、自己的扩展等）是否带有这里每个 GPU 都能运行的代码？
+
+    PyTorch 可能支持某个 GPU，而扩展编译时却没有包含它：第一次调用该扩展就会失败，报错
+    `no kernel image is available for execution on the device`。每个软件包按其全部文件一起判断。
+
+    解决：安装该软件包支持这个 GPU 的较新版本；或在本机为它编译：把 `TORCH_CUDA_ARCH_LIST` 设为该 GPU 的计算能力，
+    再用 `--no-build-isolation --no-binary` 安装，这需要一个认识该 GPU 的 CUDA 工具包。
+
+    预防：为多种机器编译时，在 `TORCH_CUDA_ARCH_LIST` 中列出它们的全部计算能力，并在最后一项后加 `+PTX`，
+    以便更新的 GPU 也能运行。
+    """,
+)
 def extension_lacks_gpu_code(machine: Machine) -> Iterator[Finding]:
     """Do the compiled extensions (flash-attn, xformers, your own ...) carry code that every GPU here can run?
 
-    PyTorch may support a GPU for which an extension was not compiled: the first call into it then fails with "no kernel image
-    is available for execution on the device". Each package is judged by all of its files together.
+    PyTorch may support a GPU for which an extension was not compiled: the first call into it then fails with
+    `no kernel image is available for execution on the device`. Each package is judged by all of its files together.
+
+    Mend: install a newer release of the package that supports this GPU, or compile it here: set `TORCH_CUDA_ARCH_LIST` to the
+    GPU's compute capability and install with `--no-build-isolation --no-binary`. That needs a CUDA toolkit which knows the GPU.
+
+    Prevent: when compiling for several machines name the compute capabilities of all of them in `TORCH_CUDA_ARCH_LIST`, the
+    last with `+PTX` for GPUs that are newer still.
+
+    See: https://pytorch.org/docs/stable/cpp_extension.html https://docs.nvidia.com/cuda/blackwell-compatibility-guide/
     """
-    python = machine.python
     gpus = [gpu for gpu in visible_gpus(machine) if compat.known_version(gpu.compute_capability)]
-    packages: dict[str, list[Extension]] = defaultdict(list)
-    for extension in python.extensions if python else ():
-        if extension.machine_code or extension.machine_code_in_part or extension.ptx:
-            packages[extension.package].append(extension)
-    if not packages or not gpus:
-        yield Finding(
-            status=Status.SKIP, summary="no extension with GPU code" if gpus else "no GPU of known compute capability"
-        )
+    packages = _with_gpu_code(machine)
+    if not gpus:
+        yield Finding(status=Status.SKIP, summary=tr("no GPU of known compute capability", "没有已知计算能力的 GPU"))
+        return
+    if not packages:
+        yield Finding(status=Status.SKIP, summary=tr("no extension with GPU code", "没有带 GPU 代码的扩展"))
         return
     fit: list[str] = []
     for package, files in packages.items():
@@ -44,7 +65,22 @@ def extension_lacks_gpu_code(machine: Machine) -> Iterator[Finding]:
             status = Status.UNKNOWN if runs is None else Status.WARN if others else Status.FAIL
             yield _lacking(package, files, capability, machine, alike, status)
     if fit:
-        yield Finding(status=Status.PASS, summary=f"code for the GPUs here is in {', '.join(dict.fromkeys(fit))}")
+        names = ", ".join(dict.fromkeys(fit))
+        summary = tr(f"code for the GPUs here is in {names}", f"以下软件包带有适合这里 GPU 的代码：{names}")
+        yield Finding(status=Status.PASS, summary=summary)
+
+
+def _with_gpu_code(machine: Machine) -> dict[str, list[Extension]]:
+    """The files with code for GPUs, by their package."""
+    packages: dict[str, list[Extension]] = defaultdict(list)
+    for extension in machine.python.extensions if machine.python else ():
+        if _codes(extension):
+            packages[extension.package].append(extension)
+    return packages
+
+
+def _codes(file: Extension) -> tuple[str, ...]:
+    return (*file.machine_code, *file.machine_code_in_part, *file.ptx)
 
 
 def _runs(files: list[Extension], capability: str, machine: Machine) -> bool | None:
@@ -60,162 +96,49 @@ def _runs(files: list[Extension], capability: str, machine: Machine) -> bool | N
 def _lacking(
     package: str, files: list[Extension], capability: str, machine: Machine, alike: list[Gpu], status: Status
 ) -> Finding:
-    bare, gpu = _bare(package), alike[0].name or "this GPU"
-    install = pip(machine.python) if machine.python else "python -m pip install"
-    kind = f"{gpu} (compute capability {capability})"
+    gpu = alike[0].name or tr("this GPU", "GPU（型号未知）")
+    kind = tr(f"{gpu} (compute capability {capability})", f"{gpu}（计算能力 {capability}）")
+    evidence = Evidence(fact=f"compute capability of {alike[0].name or 'this GPU'}", value=capability, read_from="NVML")
     return Finding(
         status=status,
-        summary=f"{package} has no code for {kind}: its first kernel will fail"
+        summary=tr(
+            f"{package} has no code for {kind}: its first kernel will fail",
+            f"{package} 没有适合 {kind}的代码：它的第一个内核就会失败",
+        )
         if status is not Status.UNKNOWN
-        else f"{package} has code of which the tables do not know whether it runs on {kind}",
-        why="The package was compiled for other GPU generations. PyTorch itself is judged by torch-lacks-gpu-code.",
+        else tr(
+            f"{package} has code of which the tables do not know whether it runs on {kind}",
+            f"表格中没有说明 {package} 的代码能否在 {kind}上运行",
+        ),
+        why=tr(
+            "The package was compiled for other GPU generations. PyTorch itself is judged by torch-lacks-gpu-code.",
+            "该软件包是为其他几代 GPU 编译的。PyTorch 本身由 torch-lacks-gpu-code 判断。",
+        ),
         evidence=(
-            Evidence(fact=f"compute capability of {gpu}", value=capability, read_from="NVML"),
-            *(
-                Evidence(
-                    fact=f"code in {package}",
-                    value=" ".join((*file.machine_code, *file.machine_code_in_part, *file.ptx)),
-                    read_from=file.path,
-                )
-                for file in files[:8]
-            ),
+            evidence,
+            *(Evidence(fact=f"code in {package}", value=" ".join(_codes(file)), read_from=file.path)
+              for file in files[:_SHOWN_FILES]),
         ),
-        remedies=(
-            Remedy(text="Install a newer release, which may have it.", commands=(f"{install} --upgrade --no-deps {bare}",)),
-            Remedy(
-                text="Or compile it here for this GPU (needs a CUDA toolkit that knows it).",
-                commands=(
-                    f'TORCH_CUDA_ARCH_LIST="{capability}" {install} --no-build-isolation --no-deps --force-reinstall '
-                    f"--no-binary {bare} {bare}",
-                ),
-            ),
-        ),
+        remedies=_with_code_for(package, capability, machine),
         devices=tuple(gpu.index for gpu in alike),
-    )
+    )  # fmt: skip
 
 
-@check("glibc-too-old")
-def glibc_too_old(machine: Machine) -> Iterator[Finding]:
-    """Is the system's C library new enough for PyTorch and its extensions?
-
-    A file that was linked on a newer distribution does not load: "version `GLIBC_2.33' not found". The name of a wheel promises
-    a lowest version; what the file in it needs counts.
-    """
-    have = compat.known_version(machine.os.glibc)
-    needed = list(_needs(machine, "GLIBC"))
-    if have is None or not needed:
-        yield Finding(status=Status.SKIP, summary="no compiled PyTorch package, or no glibc, to compare")
-        return
-    too_new = [(name, path, version) for name, path, version in needed if compat.version(version) > have]
-    if not too_new:
-        newest = max(needed, key=lambda item: compat.version(item[2]))
-        yield Finding(
-            status=Status.PASS,
-            summary=f"glibc {machine.os.glibc} is new enough: {newest[0]} needs {newest[2]}",
-        )
-    for name, path, version in too_new:
-        yield Finding(
-            status=Status.FAIL,
-            summary=f"{name} needs glibc {version}, this system has {machine.os.glibc}: it cannot be imported",
-            why="The file was linked on a newer distribution; glibc cannot be updated apart from the system.",
-            evidence=(
-                Evidence(fact=f"{name} needs", value=f"GLIBC_{version}", read_from=path),
-                Evidence(fact="glibc", value=machine.os.glibc, read_from="C library"),
-            ),
-            remedies=(
-                Remedy(text="Use a container or a system of a newer distribution."),
-                Remedy(
-                    text="Or an older release of the package, or build it here from source.",
-                    commands=(f"python -m pip install --no-binary {_bare(name)} --no-build-isolation {_bare(name)}",),
-                ),
-            ),
-        )
-
-
-@check("libstdcxx-too-old")
-def libstdcxx_too_old(machine: Machine) -> Iterator[Finding]:
-    """Is the C++ library that loads new enough for PyTorch and its extensions?
-
-    The first libstdc++.so.6 that is found serves the whole process: conda's through Python's RPATH, or an old one by
-    LD_LIBRARY_PATH. What was compiled with a newer gcc then ends with "version `GLIBCXX_3.4.30' not found".
-    """
-    library = loaded(machine, "libstdc++.so.6")
-    provided = dict(_numbered(library.provides)) if library else {}
-    needed = [(family, *item) for family in ("GLIBCXX", "CXXABI") for item in _needs(machine, family)]
-    if library is None or not provided or not needed:
-        yield Finding(status=Status.SKIP, summary="no compiled PyTorch package, or no libstdc++, to compare")
-        return
-    too_new = [
-        (f"{family}_{version}", name, path)
-        for family, name, path, version in needed
-        if family in provided and compat.version(version) > compat.version(provided[family])
-    ]
-    if not too_new:
-        yield Finding(status=Status.PASS, summary=f"{library.path} has all that is needed: {', '.join(library.provides)}")
-    for name in dict.fromkeys(name for _, name, _ in too_new):
-        symbol, _, path = next(item for item in too_new if item[1] == name)
-        yield Finding(
-            status=Status.FAIL,
-            summary=f"{name} needs {symbol}, which {library.path} does not have: it cannot be imported",
-            why=f"This copy is the one that loads, by {library.found_by}; its newest are {', '.join(library.provides)}.",
-            evidence=(
-                Evidence(fact=f"{name} needs", value=symbol, read_from=path),
-                Evidence(fact="libstdc++.so.6", value=", ".join(library.provides), read_from=library.path),
-            ),
-            remedies=_newer_libstdcxx(machine, library, name),
-        )
-
-
-def _newer_libstdcxx(machine: Machine, library: LoadedLibrary, name: str) -> tuple[Remedy, ...]:
-    if library.found_by in ("LD_LIBRARY_PATH", "LD_PRELOAD"):
-        return without_variable(library.found_by, library.path.rpartition("/")[0])
-    prefix = machine.python.prefix if machine.python and machine.python.kind == "conda" else None
-    if prefix and library.path.startswith(f"{prefix}/"):
-        return (
-            Remedy(text="Update conda's copy.", commands=(f"conda install -p {prefix} -c conda-forge 'libstdcxx-ng>=14'",)),
-        )
-    build = f"python -m pip install --no-binary {_bare(name)} --no-build-isolation {_bare(name)}"
-    inside = (
+def _with_code_for(package: str, capability: str, machine: Machine) -> tuple[Remedy, ...]:
+    name, install = bare(package), pip(machine.python) if machine.python else "python -m pip install"
+    return (
         Remedy(
-            text="Install conda's newer copy into this environment and put it first for this program alone.",
+            text=tr("Install a newer release, which may have it.", "安装较新的版本，其中可能已有这份代码。"),
+            commands=(f"{install} --upgrade --no-deps {name}",),
+        ),
+        Remedy(
+            text=tr(
+                "Or compile it here for this GPU (needs a CUDA toolkit that knows it).",
+                "或者在本机为这个 GPU 编译（需要认识它的 CUDA 工具包）。",
+            ),
             commands=(
-                f"conda install -p {prefix} -c conda-forge libstdcxx-ng", f"LD_LIBRARY_PATH={prefix}/lib python PROGRAM",
+                f'TORCH_CUDA_ARCH_LIST="{capability}" {install} --no-build-isolation --no-deps --force-reinstall '
+                f"--no-binary {name} {name}",
             ),
         ),
-    ) if prefix else ()  # fmt: skip
-    return (
-        *inside,
-        Remedy(text="Use an older release of the package, or build it with this system's compiler.", commands=(build,)),
-        Remedy(text="Or a container or a system of a newer distribution, whose gcc is newer."),
     )
-
-
-def _needs(machine: Machine, family: str) -> Iterator[tuple[str, str, str]]:
-    """Name, file and the version of a family of symbols that PyTorch and each extension need; one file of each package."""
-    python = machine.python
-    if python is None:
-        return
-    if python.torch is not None:
-        for version in _of_family(python.torch.needs, family):
-            yield f"torch {python.torch.version}", python.torch.location, version
-    newest: dict[str, tuple[str, str]] = {}
-    for extension in python.extensions:
-        for version in _of_family(extension.needs, family):
-            if extension.package not in newest or compat.version(newest[extension.package][1]) < compat.version(version):
-                newest[extension.package] = (extension.path, version)
-    yield from ((package, path, version) for package, (path, version) in newest.items())
-
-
-def _of_family(names_: tuple[str, ...], family: str) -> list[str]:
-    return [version for found, version in _numbered(names_) if found == family]
-
-
-def _numbered(names_: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for name in names_:
-        family, _, version = name.partition("_")
-        if compat.known_version(version) is not None:
-            yield family, version
-
-
-def _bare(package: str) -> str:
-    return package.partition(" ")[0]
