@@ -8,7 +8,7 @@ import pytest
 from recorded import Fault, altered, commands, judge, problems
 from test_checks_health import CONTAINER, LAPTOP, OLD_CARD, SERVER, log, xid
 
-from dltool.checks import links
+from dltool.checks import numa
 from dltool.results import Scope
 
 NO_LINKS = {"gpus.*.nvlinks": [], "gpus.*.fabric_state": "not_supported", "nvswitches": 0}
@@ -194,4 +194,4 @@ def test_an_xid_of_nvlink_and_a_link_that_is_down_are_both_told() -> None:
     ],
 )
 def test_lists_of_processors(listed: str | None, count: int) -> None:
-    assert len(links.cpus(listed)) == count
+    assert len(numa.cpus(listed)) == count
