@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from recorded import DRIVER, NO_DRIVER, Fault, altered, commands, judge, log, problems
 
 from dltool import checks, tables
-from dltool.checks import hardware, health
+from dltool.checks import hardware, xids
 from dltool.machine import Gpu, KernelEvent, KernelLog, Machine
 from dltool.probe import kernel_log
 from dltool.results import Risk, Scope, Status
@@ -338,7 +338,7 @@ def test_a_lookalike_is_no_fault(name: str, facts: dict[str, Any], check: str, s
 )  # fmt: skip
 def test_what_an_xid_is_worth(code: int, status: str) -> None:
     found = judge(altered(SERVER, log(xid(code))))["gpu-xid"]
-    assert (found.status.value, found.devices, found.doc) == (status, (3,), health.XID_LIST)
+    assert (found.status.value, found.devices, found.doc) == (status, (3,), xids.XID_LIST)
     assert f"Xid {code} " in found.summary
 
 
@@ -359,10 +359,10 @@ def test_without_the_table_programs_faults_are_known(monkeypatch: pytest.MonkeyP
         raise CannotRun(f"cannot read the table {name}", remedy="Install dltool anew.")
 
     machines = [altered(SERVER, log(xid(code))) for code in (31, 48)]
-    monkeypatch.setattr(health.tables, "rows", missing)
+    monkeypatch.setattr(xids.tables, "rows", missing)
     (program,), (memory,) = (checks.run(machine, only=["gpu-xid"]) for machine in machines)
     assert (program.status, memory.status) == (Status.INFO, Status.UNKNOWN)
-    assert health.XID_LIST in memory.why
+    assert xids.XID_LIST in memory.why
 
 
 def test_each_code_is_a_finding_and_tells_where_it_was_read() -> None:
