@@ -116,7 +116,7 @@ def _summary(code: int, row: tables.Row | None, found: list[KernelEvent]) -> str
     buses = ", ".join(dict.fromkeys(event.pci_bus_id for event in found if event.pci_bus_id))
     where = buses or tr("an unnamed GPU", "未指明的 GPU")
     meaning = row["meaning"] if row else tr("not in our table", "不在我们的表中")
-    return tr(f"Xid {code} ({times}, {where}): {meaning}", f"Xid {code}（{times}，{where}）：{meaning}")
+    return tr(f"Xid {code} ({times}, {where}): {meaning}", f"Xid {code}（{where} 上{times}）：{meaning}")
 
 
 def _row(code: int) -> tables.Row | None:
