@@ -17,7 +17,7 @@ from dltool.results import Evidence, Finding, Remedy, Risk, Status
     每块 GPU 是否仍在 PCI Express 总线上应答？
 
     断电、过热、没插紧或已损坏的 GPU 对驱动来说就消失了（掉卡），要等机器关机再开机才会回来。新版驱动报告掉卡时不带 Xid 编号，
-    而驱动加载时就已掉卡的，NVML 只字不提：GPU 只是在那里缺了一块。
+    而驱动加载时就已掉卡的，NVML 只字不提：那里只是少了一块 GPU。
 
     解决：迁走任务，关机断电，等待片刻再开机；热重启往往不够。回来后又掉的，检查供电线、电源功率、散热、插槽和转接线，
     再把 `sudo nvidia-bug-report.sh` 的结果交给厂商。

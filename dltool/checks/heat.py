@@ -24,7 +24,7 @@ _TOO_HOT_C = 100
     过热（thermal slowdown）和供电不足（power brake）会使频率减半甚至更低。忙碌的 GPU 达到功耗上限时会略微降频
     （sw_power_cap），这是正常的。这里只看一个时刻；`dltool profile` 会持续观察。
 
-    解决：过热的，检查风扇、积灰、风道和相邻的卡；供电制动的，检查供电线和电源；有人锁定了频率的，
+    解决：过热的，检查风扇、积灰、风道和相邻的卡；供电不足的，检查供电线和电源；有人锁定了频率的，
     用 `sudo nvidia-smi -i 序号 -rac` 或 `-rgc` 恢复。用 `nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER` 查看现状。
 
     预防：服务器卡（被动散热）只装在有足够风量的机箱里；电源按峰值功耗留出余量；定期清灰；
@@ -74,7 +74,7 @@ def _slowed(machine: Machine, gpus: list[Gpu], status: Status, says: str) -> Fin
     look = Remedy(
         text=tr(
             "Heat: look at fans, dust, airflow, neighbouring cards. Power brake: at power cables and supply.",
-            "过热：检查风扇、积灰、风道和相邻的卡。供电制动：检查供电线和电源。",
+            "过热：检查风扇、积灰、风道和相邻的卡。供电不足（power brake）：检查供电线和电源。",
         ),
         commands=("timeout 20 nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER",),
         risk=Risk.READ_ONLY,

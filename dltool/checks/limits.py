@@ -111,7 +111,9 @@ def open_files_low(machine: Machine) -> Iterator[Finding]:
     evidence = (Evidence(fact="RLIMIT_NOFILE", value=soft, read_from="getrlimit"),)
     if "limits" in machine.gaps:
         reason = machine.gaps["limits"]
-        yield Finding(status=Status.UNKNOWN, summary=tr(f"the limits could not be read: {reason}", f"无法读取限制：{reason}"))
+        yield Finding(
+            status=Status.UNKNOWN, summary=tr(f"the limits could not be read: `{reason}`", f"无法读取限制：`{reason}`")
+        )
     elif soft is None:
         says = tr("a process may open any number of files", "一个进程可以打开任意多的文件")
         yield Finding(status=Status.PASS, summary=says)

@@ -221,7 +221,10 @@ def pcie_errors(machine: Machine) -> Iterator[Finding]:
         old = any(event.kind == "aer_uncorrected" for event in ours)
         yield Finding(
             status=Status.INFO,
-            summary=tr(f"errors on the PCI bus more than a day ago: {where}", f"一天以前 PCI 总线上有过错误：{where}")
+            summary=tr(
+                f"errors on the PCI bus, the uncorrected ones more than a day old: {where}",
+                f"PCI 总线上有错误，其中未纠正的发生在一天以前：{where}",
+            )
             if old
             else tr(f"corrected errors on the PCI bus: {where}", f"PCI 总线上有已纠正的错误：{where}"),
             evidence=(*told(machine, ours), *counters),
