@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from dltool import lang
 from dltool.catalog import Board
 from dltool.checks.driver import from_windows, has_gpu
-from dltool.lang import spoken, tr
+from dltool.lang import tr
 from dltool.machine import Gpu, KernelEvent, Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 
@@ -230,4 +231,4 @@ def named(gpus: list[Gpu]) -> str:
 
 def about(gpus: list[Gpu], says: str) -> str:
     """ "GPU 0, 3: says", with the colon of the language."""
-    return f"{named(gpus)}{'：' if spoken() == 'zh' else ': '}{says}"
+    return f"{named(gpus)}{'：' if lang.spoken() == 'zh' else ': '}{says}"
