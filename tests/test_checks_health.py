@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from msgspec import convert
 from msgspec.structs import replace
 from recorded import DRIVER, NO_DRIVER, Fault, altered, commands, judge, log, problems
+from test_lang import CHINESE, ENGLISH, NUMBER
+from test_lang import _texts as texts
 
-from dltool import checks, tables
-from dltool.checks import hardware, health
+from dltool import checks, lang, tables
+from dltool.checks import hardware, xids
 from dltool.machine import Gpu, KernelEvent, KernelLog, Machine
 from dltool.probe import kernel_log
 from dltool.results import Risk, Scope, Status
@@ -338,7 +340,7 @@ def test_a_lookalike_is_no_fault(name: str, facts: dict[str, Any], check: str, s
 )  # fmt: skip
 def test_what_an_xid_is_worth(code: int, status: str) -> None:
     found = judge(altered(SERVER, log(xid(code))))["gpu-xid"]
-    assert (found.status.value, found.devices, found.doc) == (status, (3,), health.XID_LIST)
+    assert (found.status.value, found.devices, found.doc) == (status, (3,), xids.XID_LIST)
     assert f"Xid {code} " in found.summary
 
 
@@ -359,10 +361,10 @@ def test_without_the_table_programs_faults_are_known(monkeypatch: pytest.MonkeyP
         raise CannotRun(f"cannot read the table {name}", remedy="Install dltool anew.")
 
     machines = [altered(SERVER, log(xid(code))) for code in (31, 48)]
-    monkeypatch.setattr(health.tables, "rows", missing)
+    monkeypatch.setattr(xids.tables, "rows", missing)
     (program,), (memory,) = (checks.run(machine, only=["gpu-xid"]) for machine in machines)
     assert (program.status, memory.status) == (Status.INFO, Status.UNKNOWN)
-    assert health.XID_LIST in memory.why
+    assert xids.XID_LIST in memory.why
 
 
 def test_each_code_is_a_finding_and_tells_where_it_was_read() -> None:
@@ -428,6 +430,41 @@ def test_risks_are_told() -> None:
                     assert remedy.risk is Risk.REBOOT, said
                 elif "sudo" in said:
                     assert remedy.risk is Risk.ROOT, said
+
+
+IN_CHINESE = {"fell_off_bus", "gpu_start", "reset_required", "memory", "heat", "power", "modes", "mig", "gpu_counts"}
+"""Files whose checks say nothing that is written in a table."""
+
+
+def says_the_same_in_chinese(machine: Machine, check: str) -> None:
+    with lang.speaking("zh"):
+        chinese = checks.run(machine, only=[check])
+    for one, other in zip(checks.run(machine, only=[check]), chinese, strict=True):
+        for text, translated in zip(texts(one), texts(other), strict=True):
+            assert bool(text) == bool(translated)
+            assert not text or CHINESE.search(translated), translated
+            assert not CHINESE.search(text), text
+            assert sorted(NUMBER.findall(text)) == sorted(NUMBER.findall(translated)), f"{text} / {translated}"
+            assert not ENGLISH.search(translated), translated
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "check"),
+    [
+        (name, facts, check)
+        for name, facts, check, *_ in (*FAULTS.values(), *LOOKALIKES.values())
+        if checks.CHECKS.get(check).rule.__module__.rpartition(".")[2] in IN_CHINESE
+    ],
+)
+def test_faults_and_lookalikes_are_told_in_chinese(name: str, facts: dict[str, Any], check: str) -> None:
+    says_the_same_in_chinese(altered(name, facts), check)
+
+
+def test_a_gpu_is_followed_by_the_colon_of_the_language() -> None:
+    gpus = list(recorded.load(SERVER).gpus[:2])
+    assert hardware.about(gpus, "hot") == "GPU 0, 1: hot"
+    with lang.speaking("zh"):
+        assert hardware.about(gpus, "过热") == "GPU 0, 1：过热"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(3, "3 s"), (150, "2 min"), (7200, "2 h"), (86400 * 12, "12 days")])

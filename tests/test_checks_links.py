@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from recorded import Fault, altered, commands, judge, problems
-from test_checks_health import CONTAINER, LAPTOP, OLD_CARD, SERVER, log, xid
+from test_checks_health import CONTAINER, LAPTOP, OLD_CARD, SERVER, log, says_the_same_in_chinese, xid
 
-from dltool.checks import links
+from dltool.checks import numa
 from dltool.results import Scope
 
 NO_LINKS = {"gpus.*.nvlinks": [], "gpus.*.fabric_state": "not_supported", "nvswitches": 0}
@@ -153,6 +153,27 @@ def test_a_lookalike_is_no_fault(name: str, facts: dict[str, Any], check: str, s
     assert problems(machine) == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "facts", "check"),
+    [
+        (name, facts, check)
+        for name, facts, check, *_ in (*FAULTS.values(), *LOOKALIKES.values())
+        if facts != log(SXID)  # whose meaning is written in a table
+    ],
+)
+def test_faults_and_lookalikes_are_told_in_chinese(name: str, facts: dict[str, Any], check: str) -> None:
+    says_the_same_in_chinese(altered(name, facts), check)
+
+
+def test_errors_that_were_not_corrected_are_never_called_corrected() -> None:
+    lines = [AER.format("Corrected"), AER.format("Uncorrected (Fatal)")]
+    assert "corrected errors" in judge(altered(SERVER, log(lines[0])))["pcie-errors"].summary
+    for found in (lines[1:], lines):
+        summary = judge(altered(SERVER, log(*found, age_s=90_000)))["pcie-errors"].summary
+        assert "corrected errors" not in summary
+        assert "uncorrected ones more than a day old" in summary
+
+
 def test_a_fatal_switch_explains_links_and_fabric() -> None:
     machine = altered(SERVER, {"gpus.*.fabric_state": "in_progress", "gpus.*.nvlinks": DOWN} | log(SXID))
     found = judge(machine)
@@ -194,4 +215,4 @@ def test_an_xid_of_nvlink_and_a_link_that_is_down_are_both_told() -> None:
     ],
 )
 def test_lists_of_processors(listed: str | None, count: int) -> None:
-    assert len(links.cpus(listed)) == count
+    assert len(numa.cpus(listed)) == count

@@ -1,125 +1,43 @@
-"""How many GPUs there are for a program, and modes in which a sound GPU refuses it or serves it badly."""
+"""Modes in which a sound GPU refuses a program or serves it badly."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from dltool.checks import check
-from dltool.checks.hardware import bare_metal, named, no_answer, no_gpu, scope
-from dltool.checks.visibility import visible_gpus
+from dltool.checks.hardware import about, bare_metal, no_answer, scope
+from dltool.lang import tr
 from dltool.live import board_of
 from dltool.machine import Gpu, Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 
 
-@check("gpu-counts-differ", caused_by=("gpu-lost", "gpus-hidden", "driver-not-answering", "driver-missing"))
-def gpu_counts_differ(machine: Machine) -> Iterator[Finding]:
-    """Are as many GPUs visible to CUDA as the driver and the PCI bus show, and if not, why?
+@check(
+    "compute-mode-exclusive",
+    zh="""
+    每块 GPU 是否允许多个程序同时使用？
 
-    Three counts: the PCI bus, the driver (NVML, nvidia-smi), and what CUDA programs see. A container, a scheduler,
-    CUDA_VISIBLE_DEVICES, MIG and virtual machines make them differ on healthy machines.
-    """
-    inapplicable = no_gpu(machine)
-    if inapplicable is not None:
-        yield inapplicable
-        return
-    value = machine.environment.get("CUDA_VISIBLE_DEVICES")
-    torch = machine.python.torch if machine.python is not None else None
-    if value and "MIG-" in value and torch is not None and re.match(r"(0|1)\.", torch.version):
-        yield Finding(
-            status=Status.WARN,
-            summary=f"PyTorch {torch.version} counts no GPU when CUDA_VISIBLE_DEVICES names a MIG instance",
-            why="It counts by NVML and does not know such names; programs that look at the count fall back to the CPU.",
-            evidence=(
-                Evidence(fact="CUDA_VISIBLE_DEVICES", value=value, read_from="environment"),
-                Evidence(fact="PyTorch", value=torch.version, read_from=torch.location),
-            ),
-            remedies=(Remedy(text="Use PyTorch 2 or later.", commands=("dltool compat --torch 2",)),),
-        )
-        return
-    pci = [device for device in machine.pci or () if device.kernel_driver != "vfio-pci"]
-    visible = len(visible_gpus(machine)) if value != "" else 0
-    slices = sum(gpu.mig_instances or 0 for gpu in machine.gpus)
-    evidence = (
-        Evidence(fact="on the PCI bus", value=len(pci) if machine.pci is not None else None, read_from="/sys/bus/pci/devices"),
-        Evidence(fact="answering the driver", value=len(machine.gpus), read_from="NVML"),
-        Evidence(fact="named to CUDA", value=visible, read_from="CUDA_VISIBLE_DEVICES and NVML, by CUDA's rules"),
-        Evidence(fact="MIG instances", value=slices, read_from="NVML"),
-    )
-    counts = f"{len(pci) if machine.pci is not None else '?'} on the PCI bus, {len(machine.gpus)} in NVML, {visible} for CUDA"
-    same = visible == len(machine.gpus) and (machine.pci is None or machine.os.wsl or len(pci) == len(machine.gpus))
-    if same and not slices:
-        yield Finding(status=Status.PASS, summary=f"the counts agree: {counts}", evidence=evidence)
-        return
-    reasons = [
-        "a container or job is given a part" if machine.os.container or _scheduled(machine) else "",
-        f"CUDA_VISIBLE_DEVICES={value}" if value is not None and visible != len(machine.gpus) else "",
-        f"{slices} MIG instances, of which a program uses one" if slices else "",
-        "some are handed to virtual machines" if len(pci) < len(machine.pci or ()) else "",
-    ]
-    known = "; ".join(filter(None, reasons)) or "see gpu-lost and driver-missing"
-    yield Finding(status=Status.INFO, summary=f"{counts}: {known}", evidence=evidence)
+    在独占模式下，第二个程序会得到 `all CUDA-capable devices are busy or unavailable`，而显存看上去是空闲的；
+    在禁止模式下，每个程序都会如此。调度器会有意设置独占模式。
 
+    解决：`sudo nvidia-smi -i 序号 -c DEFAULT` 恢复共享；若独占是调度器有意设的，就换一块 GPU 或等待。
+    多个进程要共享一块独占的 GPU 时使用 MPS。
 
-def _scheduled(machine: Machine) -> bool:
-    return any(name.startswith(("SLURM_", "PBS_", "LSB_", "SGE_")) for name in machine.environment)
-
-
-@check("mig-without-instances")
-def mig_without_instances(machine: Machine) -> Iterator[Finding]:
-    """Has every GPU in MIG mode an instance that programs can use?
-
-    With MIG on and nothing cut off, CUDA finds no device, though nvidia-smi lists the GPU.
-    """
-    inapplicable = no_answer(machine)
-    if inapplicable is not None:
-        yield inapplicable
-        return
-    on = [gpu for gpu in machine.gpus if gpu.mig_enabled]
-    empty = [gpu for gpu in on if gpu.mig_instances == 0]
-    unknown = [gpu for gpu in on if gpu.mig_instances is None]
-    if empty:
-        first = empty[0].index
-        yield Finding(
-            status=Status.FAIL if len(empty) == len(machine.gpus) else Status.WARN,
-            summary=f"{named(empty)}: MIG is on, but no instance was made: CUDA finds no device there",
-            evidence=tuple(
-                Evidence(fact=f"MIG instances of GPU {gpu.index}", value=gpu.mig_instances, read_from="NVML") for gpu in empty
-            ),
-            remedies=(
-                Remedy(
-                    text="Make instances (the first command lists the profiles), for example one of the whole GPU.",
-                    commands=(
-                        f"sudo timeout 20 nvidia-smi mig -i {first} -lgip",
-                        f"sudo timeout 60 nvidia-smi mig -i {first} -cgi 0 -C",
-                    ),
-                    risk=Risk.ROOT,
-                ),
-                Remedy(
-                    text="Or switch MIG off.",
-                    commands=tuple(f"sudo timeout 60 nvidia-smi -i {gpu.index} -mig 0" for gpu in empty),
-                    risk=Risk.ROOT,
-                ),
-            ),
-            scope=scope(machine),
-            devices=tuple(gpu.index for gpu in empty),
-        )
-    elif unknown:
-        reason = machine.why_missing(f"gpus.{unknown[0].index}.mig_instances")
-        yield Finding(status=Status.UNKNOWN, summary=f"{named(unknown)}: MIG is on, its instances are not known: {reason}")
-    elif on:
-        yield Finding(status=Status.PASS, summary=f"{sum(gpu.mig_instances or 0 for gpu in on)} MIG instances on {named(on)}")
-    else:
-        yield Finding(status=Status.SKIP, summary="MIG is not in use")
-
-
-@check("compute-mode-exclusive")
+    预防：只由一处设置计算模式（调度器的 prolog 和 epilog），作业结束后恢复默认。
+    """,
+)
 def compute_mode_exclusive(machine: Machine) -> Iterator[Finding]:
     """May more than one program use each GPU?
 
     In exclusive mode the second program gets "all CUDA-capable devices are busy or unavailable" while the memory looks free;
     in prohibited mode every program does. Schedulers set exclusive mode on purpose.
+
+    Mend: `sudo nvidia-smi -i INDEX -c DEFAULT` lets programs share again; if the scheduler wants it so, use another GPU or
+    wait. Several processes share a GPU in exclusive mode by MPS.
+
+    Prevent: Set the mode in one place (prolog and epilog of the scheduler), and set it back when a job ends.
+
+    See: https://docs.nvidia.com/deploy/mps/index.html https://docs.nvidia.com/deploy/nvidia-smi/index.html
     """
     inapplicable = no_answer(machine)
     if inapplicable is not None:
@@ -130,28 +48,39 @@ def compute_mode_exclusive(machine: Machine) -> Iterator[Finding]:
     exclusive = [gpu for gpu in known if (gpu.compute_mode or "").startswith("exclusive")]
     taken = [gpu for gpu in exclusive if gpu.processes]
     if prohibited:
-        yield _mode(machine, prohibited, Status.FAIL, "set to allow no CUDA program at all")
+        yield _mode(machine, prohibited, Status.FAIL, tr("set to allow no CUDA program at all", "被设为禁止任何 CUDA 程序使用"))
     if taken:
-        yield _mode(machine, taken, Status.WARN, "allows one program only, and one is running: the next is refused")
+        yield _mode(
+            machine,
+            taken,
+            Status.WARN,
+            tr(
+                "allows one program only, and one is running: the next is refused",
+                "只允许一个程序，且已有一个在运行：下一个会被拒绝",
+            ),
+        )
     elif exclusive:
-        yield _mode(machine, exclusive, Status.INFO, "allows one program at a time")
+        yield _mode(machine, exclusive, Status.INFO, tr("allows one program at a time", "同一时刻只允许一个程序"))
     if not prohibited and not exclusive:
-        status = Status.PASS if known else Status.SKIP
-        yield Finding(status=status, summary="programs may share the GPUs" if known else "no GPU here tells its compute mode")
+        says = tr("programs may share the GPUs", "多个程序可以共享 GPU")
+        untold = tr("no GPU here tells its compute mode", "这里的 GPU 都没有给出计算模式")
+        yield Finding(status=Status.PASS if known else Status.SKIP, summary=says if known else untold)
 
 
 def _mode(machine: Machine, gpus: list[Gpu], status: Status, says: str) -> Finding:
     share = Remedy(
-        text="Let programs share the GPU again.",
+        text=tr("Let programs share the GPU again.", "恢复为允许程序共享 GPU。"),
         commands=tuple(f"sudo timeout 20 nvidia-smi -i {gpu.index} -c DEFAULT" for gpu in gpus),
         risk=Risk.ROOT,
     )
     wait = Remedy(
-        text="Or use another GPU, or wait for the one that runs.", commands=("timeout 20 nvidia-smi",), risk=Risk.READ_ONLY
+        text=tr("Or use another GPU, or wait for the one that runs.", "或使用另一块 GPU，或等待正在运行的程序结束。"),
+        commands=("timeout 20 nvidia-smi",),
+        risk=Risk.READ_ONLY,
     )
     return Finding(
         status=status,
-        summary=f"{named(gpus)}: {says}",
+        summary=about(gpus, says),
         evidence=tuple(
             Evidence(
                 fact=f"compute mode of GPU {gpu.index}",
@@ -166,12 +95,33 @@ def _mode(machine: Machine, gpus: list[Gpu], status: Status, says: str) -> Findi
     )
 
 
-@check("persistence-off")
+@check(
+    "persistence-off",
+    zh="""
+    驱动是否在两次程序运行之间保持服务器的 GPU 处于就绪状态？
+
+    没有持久模式时，最后一个程序结束后 GPU 就会关闭：下一个程序要等一秒或更久才能启动，
+    功耗上限等设置和错误计数也会丢失。
+    在台式机和笔记本电脑上，显示输出会让它保持就绪。
+
+    解决：启动 NVIDIA 的守护进程：`sudo systemctl enable --now nvidia-persistenced`。没有这个服务时，
+    `sudo nvidia-smi -pm 1` 在重启前有效。
+
+    预防：在系统镜像中启用 nvidia-persistenced。
+    """,
+)
 def persistence_off(machine: Machine) -> Iterator[Finding]:
     """Does the driver keep the GPUs of a server awake between programs?
 
     Without persistence the last program to end shuts the GPU down: the next waits a second or more for it to start, and
     settings such as power limits and error counters are lost. On desktops and laptops the display does that.
+
+    Mend: Start NVIDIA's daemon: `sudo systemctl enable --now nvidia-persistenced`. Where there is no such service,
+    `sudo nvidia-smi -pm 1` does until the next restart.
+
+    Prevent: Have nvidia-persistenced enabled in the system image.
+
+    See: https://docs.nvidia.com/deploy/driver-persistence/index.html
     """
     inapplicable = no_answer(machine)
     if inapplicable is not None:
@@ -180,15 +130,22 @@ def persistence_off(machine: Machine) -> Iterator[Finding]:
     daemon = machine.driver.services.get("nvidia-persistenced") == "active"
     off = [gpu for gpu in machine.gpus if gpu.persistence_mode is False and _of_server(gpu)]
     if machine.os.wsl or not off or daemon:
-        yield Finding(status=Status.PASS, summary="no GPU of a server loses its state between programs")
+        says = tr("no GPU of a server loses its state between programs", "没有服务器 GPU 会在两次程序运行之间丢失状态")
+        yield Finding(status=Status.PASS, summary=says)
         return
     yield Finding(
         status=Status.INFO,
-        summary=f"{named(off)}: persistence is off, so each first program waits for the GPU to start",
+        summary=about(
+            off,
+            tr(
+                "persistence is off, so each first program waits for the GPU to start",
+                "持久模式已关闭，空闲后的第一个程序都要等 GPU 启动",
+            ),
+        ),
         evidence=tuple(Evidence(fact=f"persistence mode of GPU {gpu.index}", value=False, read_from="NVML") for gpu in off),
         remedies=(
             Remedy(
-                text="Start NVIDIA's daemon for it.",
+                text=tr("Start NVIDIA's daemon for it.", "启动 NVIDIA 的持久化守护进程。"),
                 commands=("sudo systemctl enable --now nvidia-persistenced",),
                 risk=Risk.ROOT,
             ),
@@ -205,32 +162,61 @@ def _of_server(gpu: Gpu) -> bool:
     return board is not None and board.segment == "datacenter"
 
 
-@check("bar1-small")
+@check(
+    "bar1-small",
+    zh="""
+    处理器和其他设备能否访问 GPU 的全部显存？
+
+    通过小于显存的 BAR1 窗口，经 PCIe 的点对点拷贝和 GPUDirect 只能用到一部分显存。多数程序察觉不到；
+    消费级显卡除非打开 Resizable BAR，否则只有 256 MiB。
+
+    解决：在意的话，在固件设置（BIOS）中打开 Above 4G Decoding 和 Resizable BAR（并关闭 CSM），再重启；
+    旧主板可能要先更新固件。
+
+    预防：装机时就打开这两项，更新固件后复查一次：`nvidia-smi -q -d MEMORY` 会显示 BAR1 的大小。
+    """,
+)
 def bar1_small(machine: Machine) -> Iterator[Finding]:
     """Can the processor and other devices address a GPU's whole memory?
 
     Through a BAR1 window smaller than the memory, peer-to-peer copies over PCIe and GPUDirect work on a part of it. Most
     programs do not notice; cards of the consumer kind have 256 MiB unless resizable BAR is on.
+
+    Mend: If it matters, switch on Above 4G Decoding and Resizable BAR in the firmware's setup (BIOS), with CSM off, and
+    restart; older boards may need an update of the firmware first.
+
+    Prevent: Switch both on when the machine is set up, and look again after updates of the firmware: `nvidia-smi -q -d MEMORY`
+    shows the size of BAR1.
+
+    See: https://docs.nvidia.com/cuda/gpudirect-rdma/
     """
     inapplicable = no_answer(machine)
     if inapplicable is not None:
         yield inapplicable
         return
     known = [gpu for gpu in machine.gpus if gpu.bar1_total_bytes and gpu.memory_total_bytes]
-    least = min((gpu.bar1_total_bytes or 0 for gpu in known), default=0)
+    mib = min((gpu.bar1_total_bytes or 0 for gpu in known), default=0) // 2**20
     small = [gpu for gpu in known if (gpu.bar1_total_bytes or 0) < (gpu.memory_total_bytes or 0) / 2]
     if not small:
-        summary = "the memory can be addressed as a whole" if known else "no GPU here tells the size of its window"
-        yield Finding(status=Status.PASS if known else Status.SKIP, summary=summary)
+        says = tr("the memory can be addressed as a whole", "可以访问全部显存")
+        untold = tr("no GPU here tells the size of its window", "这里的 GPU 都没有给出窗口大小")
+        yield Finding(status=Status.PASS if known else Status.SKIP, summary=says if known else untold)
         return
     yield Finding(
         status=Status.INFO,
-        summary=f"{named(small)}: a window of {least // 2**20} MiB into its memory (BAR1)",
+        summary=about(small, tr(f"a window of {mib} MiB into its memory (BAR1)", f"访问显存的窗口（BAR1）只有 {mib} MiB")),
         evidence=tuple(
             Evidence(fact=f"BAR1 of GPU {gpu.index}", value=gpu.bar1_total_bytes, read_from="NVML") for gpu in small
         ),
-        remedies=(Remedy(text="If it matters: switch on Above 4G Decoding and Resizable BAR in the firmware's setup."),)
-        if bare_metal(machine)
-        else (),
+        remedies=(_larger_bar(),) if bare_metal(machine) else (),
         devices=tuple(gpu.index for gpu in small),
+    )
+
+
+def _larger_bar() -> Remedy:
+    return Remedy(
+        text=tr(
+            "If it matters: switch on Above 4G Decoding and Resizable BAR in the firmware's setup.",
+            "在意的话，在固件设置中打开 Above 4G Decoding 和 Resizable BAR。",
+        )
     )
