@@ -8,7 +8,7 @@ from functools import cache
 
 from msgspec import Struct
 
-from dltool import tables
+from dltool import lang, texts
 from dltool.results import LogError, Scope
 
 
@@ -39,9 +39,13 @@ class KnownError(Struct, frozen=True, kw_only=True):
         )
 
 
-@cache
 def known() -> tuple[KnownError, ...]:
     """The rows of the table, the more specific before the more general."""
+    return _known(lang.spoken())
+
+
+@cache
+def _known(_language: str) -> tuple[KnownError, ...]:
     return tuple(
         KnownError(
             id=row["id"],
@@ -55,7 +59,7 @@ def known() -> tuple[KnownError, ...]:
             example=row["example"],
             source=row["source"],
         )
-        for row in tables.rows("errors")
+        for row in texts.rows("errors")
     )
 
 

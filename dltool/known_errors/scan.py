@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from dltool.known_errors import xid
-from dltool.known_errors.rows import KnownError, known, words_of
+from dltool.known_errors.rows import known, words_of
 from dltool.results import LogError
 
 PIECE = 1 << 20
@@ -76,17 +76,17 @@ class _Rule:
     say: Callable[[re.Match[str]], LogError | None]
 
 
-def _says(row: KnownError) -> Callable[[re.Match[str]], LogError | None]:
-    found = row.found()
-    return lambda _: found
+def _says(place: int) -> Callable[[re.Match[str]], LogError | None]:
+    """What the row at this place of the table says, in the language of the moment."""
+    return lambda _: known()[place].found()
 
 
 @cache
 def _rules() -> tuple[_Rule, ...]:
     rules = [_Rule(rank, re.compile(pattern, _FLAGS), say) for rank, (pattern, say) in enumerate(xid.RULES)]
-    for row in known():
+    for place, row in enumerate(known()):
         try:
-            rules.append(_Rule(len(rules), re.compile(row.pattern, _FLAGS), _says(row)))
+            rules.append(_Rule(len(rules), re.compile(row.pattern, _FLAGS), _says(place)))
         except re.error:
             continue
     return tuple(rules)

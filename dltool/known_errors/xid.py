@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-from dltool import tables
+from dltool import lang, tables, texts
+from dltool.lang import tr
 from dltool.results import LogError, Scope
 
 _GPU_LINE = r"\bXid ?\((?:PCI:)?(?P<place>[0-9a-f:.]{5,20})[^)\n]{0,40}\): ?(?P<number>\d{1,4})\b(?P<rest>[^\n]{0,400})"
@@ -40,12 +41,21 @@ _RECOVERIES = {
     ),
 }
 """What Xid 154 says at its end -> action, and what to do where the action's own words do not fit."""
+PHRASES = (
+    *(mend for _, mend in _RECOVERIES.values() if mend),
+    *("application", "driver", "firmware", "host-memory", "gpu-memory", "bus", "link", "power", "thermal", "hardware"),
+)
+"""English texts that are spoken as catalog/zh/phrases.csv says: the above, and causes of the table of Xids."""
+
+
+def _table(name: str) -> dict[str, tables.Row]:
+    return _in(lang.spoken(), name)
 
 
 @cache
-def _table(name: str) -> dict[str, tables.Row]:
+def _in(_language: str, name: str) -> dict[str, tables.Row]:
     key = "action" if name == "compat/xid_actions" else "number"
-    return {row[key]: row for row in tables.rows(name)}
+    return {row[key]: row for row in texts.rows(name)}
 
 
 def _in_words(match: re.Match[str]) -> LogError | None:
@@ -56,33 +66,47 @@ def _in_words(match: re.Match[str]) -> LogError | None:
         return None
     if match["kind"].lower() == "sxid":
         return of_switch(int(number), "")
-    return None if known_here[number]["meaning"] == "Not in use" else of_gpu(int(number), "")
+    return None if known_here[number]["meaning"] == texts.phrase("Not in use") else of_gpu(int(number), "")
 
 
 def of_gpu(number: int, rest: str) -> LogError:
     """What an Xid line says; `rest` is what follows the number."""
     row = _table("compat/xid").get(str(number))
     if row is None:
-        numbers = [int(cell) for cell in _table("compat/xid")]
+        end = max((int(cell) for cell in _table("compat/xid")), default=0)
         return _unknown(
-            f"xid-{number}", f"Xid {number} is not in the table of this dltool, which ends at {max(numbers, default=0)}"
+            f"xid-{number}",
+            tr(
+                f"Xid {number} is not in the table of this dltool, which ends at {end}.",
+                f"Xid {number} 不在此版本 dltool 的表中，该表到 {end} 为止。",
+            ),
         )
-    means, note, fatal = f"Xid {number}: {row['meaning']}.", row["note"], row["fatal"] == "yes"
+    means, note, fatal = _said(f"Xid {number}", row["meaning"]), row["note"], row["fatal"] == "yes"
     action, again, mend = row["action"], row["if_again"], ""
     if number == 154 and (named := _RECOVERY.search(rest)):
         action, mend = _RECOVERIES.get(named["action"].lower(), (action, ""))
-        means, note = (
+        means = tr(
             f"Xid 154: the driver says what gets this GPU back: {named['action']}.",
-            "It follows the Xid with the cause",
+            f"Xid 154：驱动指出如何恢复该 GPU：{named['action']}。",
         )
+        note = tr("It follows the Xid with the cause", "它跟在说明起因的那条 Xid 之后")
     elif action == "nvlink":
         decoded = _nvlink(number, rest)
         if decoded is not None:
             unit, severity, action, again, note = decoded
-            means, fatal = f"Xid {number}: {row['meaning']}; unit {unit}, {severity}.", severity == "fatal"
-    causes = f"Possible causes: {', '.join(row['causes'].split())}." if row["causes"] else ""
-    state = "Until then the GPU, or its link, cannot be used." if fatal else ""
-    return _with_action(f"xid-{number}", means, action, again, (causes, _sentence(note)), state, mend)
+            where = tr(f"; unit {unit}, {severity}", f"；单元 {unit}，{severity}")
+            means, fatal = _said(f"Xid {number}", row["meaning"] + where), severity == "fatal"
+    state = tr("Until then the GPU, or its link, cannot be used.", "在此之前该 GPU 或其链路无法使用。") if fatal else ""
+    return _with_action(f"xid-{number}", means, action, again, (_causes(row), _sentence(note)), state, texts.phrase(mend))
+
+
+def _said(name: str, what: str) -> str:
+    return tr(f"{name}: {what}.", f"{name}：{what}。")
+
+
+def _causes(row: tables.Row) -> str:
+    causes = [texts.phrase(cause) for cause in row["causes"].split()]
+    return tr(f"Possible causes: {', '.join(causes)}.", f"可能的原因：{'、'.join(causes)}。") if causes else ""
 
 
 def _nvlink(number: int, rest: str) -> tuple[str, str, str, str, str] | None:
@@ -93,7 +117,7 @@ def _nvlink(number: int, rest: str) -> tuple[str, str, str, str, str] | None:
     unit, severity = match["unit"].upper(), match["severity"].lower().replace("-", "").removeprefix("link ")
     status = int(match["status"], 16) if match["status"] else None
     reason = str(int(match["info"], 16) >> 20 & 0x3F) if match["info"] else ""
-    for row in tables.rows("compat/xid_nvlink"):
+    for row in texts.rows("compat/xid_nvlink"):
         fits = row["xid"] == str(number) and unit in row["units"].split() and row["severity"] == severity
         if fits and status in {int(cell, 16) for cell in row["status"].split()} and row["reason"] in ("", reason):
             return unit, severity, row["action"], row["if_again"], row["note"]
@@ -104,7 +128,13 @@ def of_switch(number: int, rest: str) -> LogError:
     """What an SXid line says; the driver prints Fatal or Non-fatal behind the number."""
     row = _table("compat/sxid").get(str(number))
     if row is None:
-        return _unknown(f"sxid-{number}", f"SXid {number} of an NVSwitch is not in the table of this dltool")
+        return _unknown(
+            f"sxid-{number}",
+            tr(
+                f"SXid {number} of an NVSwitch is not in the table of this dltool.",
+                f"NVSwitch 的 SXid {number} 不在此版本 dltool 的表中。",
+            ),
+        )
     printed = re.match(r"\s*,\s*(Fatal|Non-fatal|Correctable)", rest, re.IGNORECASE)
     severity = printed[1].lower() if printed else {"yes": "fatal", "no": "non-fatal"}.get(row["fatal"], "")
     action = row["action"]
@@ -112,18 +142,23 @@ def of_switch(number: int, rest: str) -> LogError:
         action = "reset-fabric"
     elif severity in ("non-fatal", "correctable") and action in ("reset-fabric", "as-it-says"):
         action = "none"
-    means = f"SXid {number}: an NVSwitch reports: {row['meaning']} ({row['unit']})."
-    state = "The links of that switch cannot be used until then." if severity == "fatal" else ""
-    kind = f"The line calls it {severity}." if printed else ""
+    what, unit = row["meaning"], row["unit"]
+    means = _said(f"SXid {number}", tr(f"an NVSwitch reports: {what} ({unit})", f"NVSwitch 报告：{what}（{unit}）"))
+    unusable = tr("The links of that switch cannot be used until then.", "在此之前该交换芯片的链路无法使用。")
+    state = unusable if severity == "fatal" else ""
+    kind = tr(f"The line calls it {severity}.", f"该行标明其级别为 {severity}。") if printed else ""
     return _with_action(f"sxid-{number}", means, action, "", (kind, _sentence(row["note"])), state, "")
 
 
 def _unknown(name: str, means: str) -> LogError:
     return LogError(
         id=name,
-        means=f"{means}.",
-        why="The number is newer than the data, or not the driver's.",
-        mend="Look it up in NVIDIA's Xid documentation; an Xid 154 after it says what gets the GPU back.",
+        means=means,
+        why=tr("The number is newer than the data, or not the driver's.", "该编号比数据更新，或者并非来自驱动。"),
+        mend=tr(
+            "Look it up in NVIDIA's Xid documentation; an Xid 154 after it says what gets the GPU back.",
+            "请查阅 NVIDIA 的 Xid 文档；其后的 Xid 154 会说明如何恢复该 GPU。",
+        ),
         scope=Scope.HOST,
     )
 
@@ -133,19 +168,20 @@ def _with_action(name: str, means: str, action: str, again: str, why: tuple[str,
     row = actions.get(action)
     parts = [mend or (row["mend"] if row else ""), state]
     if again in actions and again != action:
-        parts.append(f"If it comes again: {actions[again]['mend'][:1].lower()}{actions[again]['mend'][1:]}")
+        then = actions[again]["mend"]
+        parts.append(tr(f"If it comes again: {then[:1].lower()}{then[1:]}", f"如果再次出现：{then}"))
     return LogError(
         id=name,
         means=means,
-        why=" ".join(part for part in why if part),
-        mend=" ".join(part for part in parts if part),
+        why=tr(" ", "").join(part for part in why if part),
+        mend=tr(" ", "").join(part for part in parts if part),
         checks=tuple(row["checks"].split()) if row else (),
         scope=Scope(row["scope"]) if row else Scope.HOST,
     )
 
 
 def _sentence(note: str) -> str:
-    return f"{note[:1].upper()}{note[1:].rstrip('.')}." if note else ""
+    return tr(f"{note[:1].upper()}{note[1:].rstrip('.')}.", f"{note.rstrip('。')}。") if note else ""
 
 
 RULES: tuple[tuple[str, Callable[[re.Match[str]], LogError | None]], ...] = (
