@@ -432,7 +432,7 @@ def test_risks_are_told() -> None:
                     assert remedy.risk is Risk.ROOT, said
 
 
-IN_CHINESE = {"fell_off_bus", "gpu_start", "reset_required", "memory", "heat", "power", "modes", "mig", "gpu_counts"}
+IN_CHINESE = {"xids", "fell_off_bus", "gpu_start", "reset_required", "memory", "heat", "power", "modes", "mig", "gpu_counts"}
 """Files whose checks say nothing that is written in a table."""
 
 

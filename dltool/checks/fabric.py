@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from dltool import tables
+from dltool import texts
 from dltool.checks import check
 from dltool.checks.hardware import about, is_recent, no_answer, read_log, reboot, scope, send, told, why_no_log
 from dltool.errors import CannotRun
@@ -233,7 +233,7 @@ def _by_code(found: list[KernelEvent]) -> Counter[int]:
 
 def _sxid_meaning(code: int | None) -> str:
     try:
-        rows = tables.rows("compat/sxid")
+        rows = texts.rows("compat/sxid")
     except CannotRun:
         rows = ()
     known = next((row["meaning"] for row in rows if row.get("number") == str(code) and row.get("meaning")), None)

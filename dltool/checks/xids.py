@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from dltool import tables
+from dltool import tables, texts
 from dltool.checks import check
 from dltool.checks.hardware import (
     answers,
@@ -121,7 +121,7 @@ def _summary(code: int, row: tables.Row | None, found: list[KernelEvent]) -> str
 
 def _row(code: int) -> tables.Row | None:
     try:
-        rows = tables.rows("compat/xid")
+        rows = texts.rows("compat/xid")
     except CannotRun:
         return None
     return next((row for row in rows if (row.get("number") or row.get("code")) == str(code) and "meaning" in row), None)
@@ -173,7 +173,7 @@ def _remedies(row: tables.Row | None, devices: tuple[int, ...]) -> tuple[Remedy,
 
 def _action(action: str) -> str:
     try:
-        rows = tables.rows("compat/xid_actions")
+        rows = texts.rows("compat/xid_actions")
     except CannotRun:
         rows = ()
     known = next((row["mend"] for row in rows if row.get("action") == action and row.get("mend")), None)
