@@ -6,6 +6,7 @@ import re
 
 from dltool.catalog import Board
 from dltool.checks.driver import from_windows, has_gpu
+from dltool.lang import tr
 from dltool.machine import Gpu, KernelEvent, Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 
@@ -21,19 +22,37 @@ _BEFORE_LOADED_S = {"module_rejected": float("inf")} | dict.fromkeys(
 _REFUSALS = 5
 """One question that is refused is a whim of the driver."""
 
-SEND = Remedy(
-    text="Send this to whoever runs the machine (the provider, or the vendor for a replacement), with the driver's own report.",
-    commands=("dltool snapshot -o machine.json", "sudo nvidia-bug-report.sh"),
-    risk=Risk.ROOT,
-)
-REBOOT = Remedy(text="Move work off the machine and restart it.", commands=("sudo reboot",), risk=Risk.REBOOT)
+
+def send() -> Remedy:
+    """Hand the matter to those who can mend it."""
+    return Remedy(
+        text=tr(
+            "Send this to whoever runs the machine (the provider, or the vendor for a replacement), "
+            "with the driver's own report.",
+            "把本报告连同驱动自带的错误报告发给机器的管理方（云服务商；若需更换硬件，则是厂商）。",
+        ),
+        commands=("dltool snapshot -o machine.json", "sudo nvidia-bug-report.sh"),
+        risk=Risk.ROOT,
+    )
+
+
+def reboot() -> Remedy:
+    """Restart the machine."""
+    return Remedy(
+        text=tr("Move work off the machine and restart it.", "先把任务迁走，再重启机器。"),
+        commands=("sudo reboot",),
+        risk=Risk.REBOOT,
+    )
 
 
 def reset(devices: tuple[int, ...]) -> Remedy:
     """Reset some GPUs without restarting the machine."""
     which = f" -i {','.join(map(str, devices))}" if devices else ""
     return Remedy(
-        text="Stop what runs on the GPU and reset it (with NVLink all connected ones together), or restart the machine.",
+        text=tr(
+            "Stop what runs on the GPU and reset it (with NVLink all connected ones together), or restart the machine.",
+            "停止该 GPU 上的程序后复位它（有 NVLink 时须把相连的 GPU 一起复位），或重启机器。",
+        ),
         commands=(f"sudo timeout 120 nvidia-smi --gpu-reset{which}",),
         risk=Risk.ROOT,
     )
@@ -42,8 +61,13 @@ def reset(devices: tuple[int, ...]) -> Remedy:
 def read_log(words: str) -> Remedy:
     """See the kernel's own words."""
     return Remedy(
-        text="Read what the kernel says of it.", commands=(f"sudo dmesg | grep -iE '{words}' | tail -20",), risk=Risk.ROOT
+        text=tr("Read what the kernel says of it.", "查看内核日志中的相关记录。"),
+        commands=(f"sudo dmesg | grep -iE '{words}' | tail -20",),
+        risk=Risk.ROOT,
     )
+
+
+SEND, REBOOT = send(), reboot()
 
 
 def scope(machine: Machine) -> Scope:
@@ -60,9 +84,12 @@ def bare_metal(machine: Machine) -> bool:
 def no_gpu(machine: Machine) -> Finding | None:
     """Why a check of the hardware does not apply here; None where it does."""
     if not has_gpu(machine):
-        return Finding(status=Status.SKIP, summary="no NVIDIA GPU")
+        return Finding(status=Status.SKIP, summary=tr("no NVIDIA GPU", "没有 NVIDIA GPU"))
     if machine.os.tegra:
-        return Finding(status=Status.SKIP, summary=f"{machine.os.tegra}: the GPU is part of the chip")
+        return Finding(
+            status=Status.SKIP,
+            summary=tr(f"{machine.os.tegra}: the GPU is part of the chip", f"{machine.os.tegra}：GPU 集成在芯片中"),
+        )
     return None
 
 
@@ -70,23 +97,34 @@ def no_answer(machine: Machine) -> Finding | None:
     """The same for checks that judge what NVML says of each GPU."""
     if machine.gpus or not has_gpu(machine):
         return no_gpu(machine)
-    return Finding(status=Status.SKIP, summary="no GPU answers")
+    return Finding(status=Status.SKIP, summary=tr("no GPU answers", "没有 GPU 应答"))
 
 
 def why_no_log(machine: Machine) -> Finding | None:
     """Why the kernel's log cannot be judged: it is Windows that has it, or it could not be read. None where it can."""
     if from_windows(machine) or machine.os.wsl:
-        return Finding(status=Status.SKIP, summary="the driver is that of Windows, and so is the log of its errors")
+        return Finding(
+            status=Status.SKIP,
+            summary=tr(
+                "the driver is that of Windows, and so is the log of its errors", "驱动在 Windows 一侧，其错误日志也在那里"
+            ),
+        )
     if machine.kernel_log is not None:
         return None
     reason = machine.why_missing("kernel_log")
     return Finding(
         status=Status.UNKNOWN,
-        summary="the kernel's log could not be read: whether it holds errors of the GPUs is not known",
+        summary=tr(
+            "the kernel's log could not be read: whether it holds errors of the GPUs is not known",
+            "无法读取内核日志：不知道其中是否有 GPU 的错误",
+        ),
         evidence=(Evidence(fact="kernel log", value=reason, read_from="/dev/kmsg, dmesg, journalctl"),),
         remedies=(
             Remedy(
-                text="Read it with privilege, or let this user read it (group adm or systemd-journal).",
+                text=tr(
+                    "Read it with privilege, or let this user read it (group adm or systemd-journal).",
+                    "以 root 身份读取，或让当前用户有权读取（加入 adm 或 systemd-journal 组）。",
+                ),
                 commands=("sudo dmesg | grep -E 'NVRM|SXid|AER'",),
                 risk=Risk.ROOT,
             ),
