@@ -23,7 +23,7 @@ _NEEDED = {"compute", "utility"}
     caused_by=("container-without-gpu",),
     zh="""容器是否分到了 CUDA 和监控所需的驱动组件？
 
-    NVIDIA_DRIVER_CAPABILITIES 决定运行时把什么放进容器：“compute” 带来 libcuda，“utility” 带来 nvidia-smi 和 NVML。
+    NVIDIA_DRIVER_CAPABILITIES 决定运行时把什么放进容器：“compute”带来 libcuda，“utility”带来 nvidia-smi 和 NVML。
     缺前者时 nvidia-smi 正常而 CUDA 找不到驱动；缺后者时正好相反。
 
     解决：用 `docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility IMAGE` 启动容器。

@@ -69,7 +69,7 @@ def install_driver(machine: Machine) -> tuple[Remedy, ...]:
     ),
     zh="""NVIDIA 驱动是否已安装，内核模块和库是否齐全？
 
-    没有驱动的 GPU 谁也用不了。这时要么没有 `nvidia-smi`，要么它报告无法与驱动通信。
+    没有驱动，GPU 就无法使用。这时要么没有 `nvidia-smi`，要么它报告无法与驱动通信。
 
     解决：从发行版的软件源安装驱动并重启，例如在 Ubuntu 上运行 `sudo ubuntu-drivers install`。如果库已装好，只是内核模块
     没有加载，运行 `sudo modprobe nvidia`，它会给出原因。在容器里，驱动是宿主机的：请带 `--gpus all` 启动容器。

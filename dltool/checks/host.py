@@ -56,7 +56,7 @@ def mkl_switch_dead(machine: Machine) -> Iterator[Finding]:
     zh="""CUDA_VISIBLE_DEVICES 中的编号与 nvidia-smi 显示的是不是同一块 GPU？
 
     nvidia-smi 按 PCI 总线编号。CUDA 则把最快的排在最前，除非设置 CUDA_DEVICE_ORDER=PCI_BUS_ID：在装有不同型号 GPU 的机器上，
-    “0” 可能不是 nvidia-smi 的 0 号。
+    “0”可能不是 nvidia-smi 的 0 号。
 
     解决：在程序启动之前运行 `export CUDA_DEVICE_ORDER=PCI_BUS_ID`；或用 `nvidia-smi -L` 列出的 UUID 在
     CUDA_VISIBLE_DEVICES 中指定 GPU。

@@ -28,7 +28,7 @@ _NEARLY_NONE = 0.05
     /etc/security/limits.d/memlock.conf 并重新登录；`ulimit -l` 应显示 unlimited。对于服务，在其 unit 文件中设置
     `LimitMEMLOCK=infinity`。
 
-    预防：在节点的系统镜像中就设置好，slurmd 和 docker 的 unit 也要设置；通过 Slurm 启动的作业继承 slurmd 的限制。
+    预防：在节点的系统镜像中就设置好，slurmd 和 docker 的 unit 也要设置；Slurm 作业的限制不会高于 slurmd 自己的。
     """,
 )
 def memlock_low(machine: Machine) -> Iterator[Finding]:
@@ -41,7 +41,8 @@ def memlock_low(machine: Machine) -> Iterator[Finding]:
     /etc/security/limits.d/memlock.conf and log in again; `ulimit -l` then says unlimited. A service needs
     `LimitMEMLOCK=infinity` in its unit.
 
-    Prevent: Set it in the image of the nodes, in the units of slurmd and docker too: a job of Slurm has the limits of slurmd.
+    Prevent: Set it in the image of the nodes, in the units of slurmd and docker too: a job of Slurm gets no more than
+    slurmd has.
 
     See: https://man7.org/linux/man-pages/man5/limits.conf.5.html https://slurm.schedmd.com/faq.html
     """
@@ -98,7 +99,7 @@ def _lift_limit(machine: Machine) -> tuple[Remedy, ...]:
     zh="""内存相对于 GPU 的显存够不够？
 
     模型先读入内存，再送到 GPU，DataLoader 的每个 worker 也存着批次。内存比显存小时，系统会杀死进程（“Killed”，退出码 137），
-    或者开始换页。通常建议内存为显存的两倍。
+    或者开始使用交换空间。通常建议内存为显存的两倍。
 
     解决：给容器或作业更多内存（`docker run --memory=64g IMAGE`，Slurm 用 `--mem`）。减少 DataLoader 的 worker；
     用内存映射加载 safetensors 权重，一次一个分片。
@@ -164,7 +165,7 @@ def _more(*, limited: bool) -> Remedy:
 
 @check(
     "memory-exhausted",
-    zh="""内存现在是否有空闲，机器是否在换页？
+    zh="""内存现在是否有空闲，机器是否在使用交换空间？
 
     内存和交换空间快用完时，内核会杀掉最大的进程，而那通常就是训练进程。
 

@@ -19,7 +19,7 @@ from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
     zh="""内核模块的类型（开源或专有）是否符合每块 GPU 的要求？
 
     从 Blackwell 起，GPU 需要 NVIDIA 的开源内核模块；Maxwell、Pascal 和 Volta 需要专有模块；介于其间的两者皆可。类型不对时，
-    模块照样加载，但 nvidia-smi 显示 “No devices were found”。
+    模块照样加载，但 nvidia-smi 显示“No devices were found”。
 
     解决：安装同一驱动的另一种模块并重启，例如在 Ubuntu 上 `sudo apt install nvidia-driver-580-open`（不带 -open 的是专有的）；
     用 NVIDIA 自己的软件源时，开源的是 `nvidia-open`，专有的是 `cuda-drivers`。

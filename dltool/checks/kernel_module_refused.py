@@ -21,7 +21,7 @@ _VENDORS = ("canonical", "red hat", "suse", "debian secure boot", "oracle", "nvi
     zh="""安全启动是否允许加载驱动的内核模块？
 
     开启安全启动后，内核只加载用固件认识的密钥签名的模块。在本机编译的模块（DKMS、NVIDIA 的安装程序）是用本机的密钥签名的，
-    机器的所有者须在屏幕前登记一次；在此之前，内核的回答是 “Key was rejected by service”。
+    机器的所有者须在屏幕前登记一次；在此之前，内核的回答是“Key was rejected by service”。
 
     解决：在 Ubuntu 上运行 `sudo mokutil --import /var/lib/shim-signed/mok/MOK.der`（DKMS 自己的密钥是
     /var/lib/dkms/mok.pub，Fedora 上是 /etc/pki/akmods/certs/public_key.der），设一个密码，重启，在蓝色界面选择 Enroll MOK。
