@@ -65,11 +65,13 @@ def _same_version(module: str | None, library: str | None) -> bool:
 
 def _mismatch(machine: Machine, module: str | None, library: str | None) -> Finding:
     driver = machine.driver
+    ours = f" {module} " if module else "（版本不明）"
+    theirs = f" {library} " if library else "（版本不明）"
     return Finding(
         status=Status.FAIL,
         summary=tr(
             f"kernel module {module or 'of another version'} and driver libraries {library or 'beside it'} do not fit",
-            f"内核模块 {module or '（其他版本）'} 与驱动库 {library or '（版本不明）'} 不一致",
+            f"内核模块{ours}与驱动库{theirs}不一致",
         ),
         why=tr(
             "The driver was updated under the running kernel module. CUDA refuses until both halves are of one version.",

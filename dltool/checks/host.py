@@ -42,7 +42,7 @@ def mkl_switch_dead(machine: Machine) -> Iterator[Finding]:
             status=Status.INFO,
             summary=tr(
                 f"MKL_DEBUG_CPU_TYPE={value} does nothing since MKL 2020.1, and PyTorch 1.8 and later have that",
-                f"MKL_DEBUG_CPU_TYPE={value} 从 MKL 2020.1 起不起作用，而 PyTorch 1.8 及更高版本用的就是这样的 MKL",
+                f"MKL_DEBUG_CPU_TYPE={value} 自 MKL 2020.1 起已失效，而 PyTorch 1.8 及更高版本带的正是这样的 MKL",
             ),
             evidence=(Evidence(fact="MKL_DEBUG_CPU_TYPE", value=value, read_from="environment"),),
         )

@@ -66,7 +66,7 @@ def dkms_module_missing(machine: Machine) -> Iterator[Finding]:
     if inapplicable is not None:
         yield inapplicable
         return
-    driver, kernel = machine.driver, machine.os.kernel or tr("of unknown version", "（版本未知）")
+    driver, kernel = machine.driver, machine.os.kernel or "?"
     unbuilt = [module for module in driver.dkms or () if machine.os.kernel not in module.kernels]
     library = driver.nvml_library or driver.libcuda
     if driver.module_file is not None:
