@@ -1,68 +1,117 @@
-"""What a container was given of its host's GPUs, and whether its image suits the host's driver."""
+"""Whether a container was given its host's GPUs, and still has them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from dltool import compat
 from dltool.checks import check
-from dltool.checks.packages import installed_torch
-from dltool.checks.visibility import visible_gpus
-from dltool.compat import rules_driver, rules_packages
+from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 
-_RUN = "docker run --rm --gpus all IMAGE nvidia-smi"
 _NONE = ("void", "none", "")
-_NEEDED = {"compute", "utility"}
 
 
-def _outside(machine: Machine) -> Finding | None:
-    return None if machine.os.container else Finding(status=Status.SKIP, summary="not in a container")
+def outside(machine: Machine) -> Finding | None:
+    """Why a check of containers does not apply here; None where it does."""
+    if machine.os.container:
+        return None
+    return Finding(status=Status.SKIP, summary=tr("not in a container", "不在容器中"))
 
 
-def _variable(machine: Machine, name: str) -> Evidence:
+def variable(machine: Machine, name: str) -> Evidence:
+    """A variable of the environment as evidence."""
     return Evidence(fact=name, value=machine.environment.get(name), read_from="environment")
 
 
-@check("container-without-gpu")
+def _gpu_nodes(machine: Machine) -> list[str]:
+    """The device files of GPUs: /dev/nvidia0 and the like."""
+    return [node.path for node in machine.driver.device_nodes if node.path.removeprefix("/dev/nvidia").isdigit()]
+
+
+@check(
+    "container-without-gpu",
+    zh="""启动容器时是否带上了宿主机的 GPU？
+
+    宿主机有 GPU，驱动的内核模块也已加载，但容器里既没有设备文件，也没有驱动的库：启动时没有加 `--gpus all`，
+    或宿主机没有安装 nvidia-container-toolkit。在容器里面安装什么都无济于事。把 NVIDIA_VISIBLE_DEVICES 设为 void 或 none，
+    则是有意造成同样的结果。
+
+    解决：重新启动容器并带上 GPU：`docker run --rm --gpus all IMAGE nvidia-smi`。若 Docker 回答
+    `could not select device driver ""`，请在宿主机上安装 nvidia-container-toolkit，再运行
+    `sudo nvidia-ctk runtime configure --runtime=docker` 和 `sudo systemctl restart docker`。
+
+    预防：把 GPU 写进 compose 文件；在 Kubernetes 中写进 pod 的资源限制（`nvidia.com/gpu: 1`）。让容器先运行 `nvidia-smi`。
+    """,
+)
 def container_without_gpu(machine: Machine) -> Iterator[Finding]:
     """Was this container started with the host's GPUs?
 
     The host has a GPU and its driver's kernel module is loaded, but the container holds no device file and no library of the
     driver: it was started without `--gpus all`, or the host lacks nvidia-container-toolkit. Nothing that is installed inside
     the container mends that. NVIDIA_VISIBLE_DEVICES=void or none does the same on purpose.
+
+    Mend: Start it anew with the GPUs: `docker run --rm --gpus all IMAGE nvidia-smi`. If Docker answers
+    `could not select device driver ""`, install nvidia-container-toolkit on the host and run
+    `sudo nvidia-ctk runtime configure --runtime=docker` and `sudo systemctl restart docker`.
+
+    Prevent: Write the GPUs into the compose file, in Kubernetes into the limits of the pod (`nvidia.com/gpu: 1`), and let the
+    container run `nvidia-smi` first.
+
+    See: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html
+    https://docs.docker.com/compose/how-tos/gpu-support/ https://kubernetes.io/docs/tasks/manage-gpus/scheduling-gpus/
     """
-    if (outside := _outside(machine)) is not None:
-        yield outside
+    if (elsewhere := outside(machine)) is not None:
+        yield elsewhere
         return
     driver = machine.driver
-    if machine.gpus or any(node.path.removeprefix("/dev/nvidia").isdigit() for node in driver.device_nodes):
-        yield Finding(status=Status.PASS, summary="the container was given device files of GPUs")
+    if machine.gpus or _gpu_nodes(machine):
+        summary = tr("the container was given device files of GPUs", "容器分到了 GPU 的设备文件")
+        yield Finding(status=Status.PASS, summary=summary)
         return
-    on_host = [device for device in machine.pci or () if device.kernel_driver == "nvidia"]
+    on_host = sum(device.kernel_driver == "nvidia" for device in machine.pci or ())
     if driver.kernel_module_version is None and not on_host:
-        yield Finding(status=Status.SKIP, summary="nothing shows that the host has a GPU with NVIDIA's driver")
-        return
-    if driver.nvml_library or driver.libcuda or {"driver", "driver.device_nodes"} & machine.gaps.keys():
-        yield Finding(status=Status.UNKNOWN, summary="whether the container was given GPUs cannot be told")
-        return
+        summary = tr("nothing shows that the host has a GPU with NVIDIA's driver", "没有迹象表明宿主机有使用 NVIDIA 驱动的 GPU")
+        yield Finding(status=Status.SKIP, summary=summary)
+    elif driver.nvml_library or driver.libcuda or {"driver", "driver.device_nodes"} & machine.gaps.keys():
+        summary = tr("whether the container was given GPUs cannot be told", "无法判断容器是否分到了 GPU")
+        yield Finding(status=Status.UNKNOWN, summary=summary)
+    else:
+        yield _not_given(machine, on_host)
+
+
+def _not_given(machine: Machine, on_host: int) -> Finding:
     hidden = machine.environment.get("NVIDIA_VISIBLE_DEVICES")
-    asked = "" if hidden not in _NONE else f" (NVIDIA_VISIBLE_DEVICES={hidden or 'empty'})"
-    yield Finding(
+    setting = f"NVIDIA_VISIBLE_DEVICES={hidden or tr('empty', '空')}" if hidden in _NONE else ""
+    return Finding(
         status=Status.FAIL,
-        summary=f"the host has an NVIDIA GPU, but this container was started without it{asked}",
-        why="There is no /dev/nvidia* and no library of the driver here; the container runtime puts them in, not the image.",
+        summary=tr(
+            f"the host has an NVIDIA GPU, but this container was started without it{f' ({setting})' if setting else ''}",
+            f"宿主机有 NVIDIA GPU，但启动该容器时没有带上{f'（{setting}）' if setting else ''}",
+        ),
+        why=tr(
+            "There is no /dev/nvidia* and no library of the driver here; the container runtime puts them in, not the image.",
+            "这里没有 /dev/nvidia*，也没有驱动的库；它们由容器运行时放入，而不是镜像自带的。",
+        ),
         evidence=(
-            Evidence(fact="kernel module of the host", value=driver.kernel_module_version, read_from="/proc/driver/nvidia"),
-            Evidence(fact="GPUs of the host", value=len(on_host), read_from="/sys/bus/pci/devices"),
-            _variable(machine, "NVIDIA_VISIBLE_DEVICES"),
+            Evidence(
+                fact="kernel module of the host",
+                value=machine.driver.kernel_module_version,
+                read_from="/proc/driver/nvidia",
+            ),
+            Evidence(fact="GPUs of the host", value=on_host, read_from="/sys/bus/pci/devices"),
+            variable(machine, "NVIDIA_VISIBLE_DEVICES"),
         ),
         remedies=(
-            Remedy(text="Start it with the GPUs.", commands=(_RUN,)),
             Remedy(
-                text='If Docker answers `could not select device driver ""`, register NVIDIA\'s runtime on the host.',
+                text=tr("Start it with the GPUs.", "启动时带上 GPU。"),
+                commands=("docker run --rm --gpus all IMAGE nvidia-smi",),
+            ),
+            Remedy(
+                text=tr(
+                    'If Docker answers `could not select device driver ""`, register NVIDIA\'s runtime on the host.',
+                    '如果 Docker 回答 `could not select device driver ""`，请在宿主机上注册 NVIDIA 运行时。',
+                ),
                 commands=(
                     "sudo apt-get install nvidia-container-toolkit",
                     "sudo nvidia-ctk runtime configure --runtime=docker",
@@ -75,130 +124,88 @@ def container_without_gpu(machine: Machine) -> Iterator[Finding]:
     )
 
 
-@check("container-lost-gpu")
+@check(
+    "container-lost-gpu",
+    zh="""容器是否还能访问启动时分到的设备文件？
+
+    文件还在，但内核拒绝打开：宿主机上的 `systemctl daemon-reload` 重写了容器的设备规则，漏掉了运行时加入的 GPU。
+    此后 NVML 报“Unknown Error”，而宿主机上的 nvidia-smi 正常。
+
+    解决：`docker restart CONTAINER` 可恢复，直到下一次 reload。要彻底解决，请在宿主机上把 nvidia-container-toolkit 更新到
+    1.18 或更高版本（默认通过 CDI 注入设备）；或运行 `sudo nvidia-ctk system create-dev-char-symlinks --create-all`，
+    它创建 systemd 所查找的链接。
+
+    预防：用 udev 规则在每次开机时创建这些链接，或在 /etc/docker/daemon.json 的 exec-opts 中设置
+    `native.cgroupdriver=cgroupfs`，不让 systemd 管理容器的控制组。
+    """,
+)
 def container_lost_gpu(machine: Machine) -> Iterator[Finding]:
     """Does the container still have access to the device files that it was started with?
 
     The files are there but the kernel refuses to open them: a `systemctl daemon-reload` on the host wrote the container's
     device rules anew, without the GPUs that the runtime had added. NVML then fails with "Unknown Error", while nvidia-smi on
     the host works.
+
+    Mend: `docker restart CONTAINER` helps until the next reload. For good, update nvidia-container-toolkit on the host to
+    1.18 or later (it hands over devices by CDI), or run `sudo nvidia-ctk system create-dev-char-symlinks --create-all`, which
+    makes the links that systemd looks for.
+
+    Prevent: Make these links at each start of the host by a udev rule, or keep systemd out of the containers' control groups:
+    `native.cgroupdriver=cgroupfs` in exec-opts of /etc/docker/daemon.json.
+
+    See: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/troubleshooting.html
+    https://github.com/NVIDIA/nvidia-container-toolkit/issues/48
     """
-    if (outside := _outside(machine)) is not None:
-        yield outside
+    if (elsewhere := outside(machine)) is not None:
+        yield elsewhere
         return
-    nodes = [node for node in machine.driver.device_nodes if node.path.removeprefix("/dev/nvidia").isdigit()]
+    nodes = _gpu_nodes(machine)
     error = machine.driver.nvml_error or ""
     refused = "UNKNOWN" in error or "NO_PERMISSION" in error
     if machine.gpus or not nodes or not refused:
-        yield Finding(status=Status.PASS, summary="no sign that the container lost its devices")
+        summary = tr("no sign that the container lost its devices", "没有容器丢失设备的迹象")
+        yield Finding(status=Status.PASS, summary=summary)
         return
     yield Finding(
         status=Status.FAIL,
-        summary="the container has lost its access to the GPUs: the device files are there, but the driver may not be opened",
-        why="The host's systemd reloaded and dropped the GPUs from the device rules of the container's control group.",
+        summary=tr(
+            "the container has lost its access to the GPUs: the device files are there, but the driver may not be opened",
+            "容器失去了对 GPU 的访问权：设备文件还在，但无权打开驱动",
+        ),
+        why=tr(
+            "The host's systemd reloaded and dropped the GPUs from the device rules of the container's control group.",
+            "宿主机的 systemd 重新加载时，把 GPU 从容器控制组的设备规则中去掉了。",
+        ),
         evidence=(
             Evidence(fact="NVML", value=error, read_from="nvmlInit"),
-            Evidence(fact="device files", value=" ".join(node.path for node in nodes), read_from="/dev"),
+            Evidence(fact="device files", value=" ".join(nodes), read_from="/dev"),
         ),
-        remedies=(
-            Remedy(text="Restart the container: it works again until the next reload.", commands=("docker restart CONTAINER",)),
-            Remedy(
-                text="For good, on the host: make the links that systemd looks for, or let Docker keep the control groups.",
-                commands=(
-                    "sudo nvidia-ctk system create-dev-char-symlinks --create-all",
-                    """echo '{"exec-opts": ["native.cgroupdriver=cgroupfs"]}' | sudo tee /etc/docker/daemon.json""",
-                ),
-                risk=Risk.ROOT,
-            ),
-            Remedy(text="Or name the devices, which systemd then knows.", commands=(
-                "docker run --gpus all --device /dev/nvidia0 --device /dev/nvidiactl --device /dev/nvidia-uvm IMAGE",)),
-        ),
+        remedies=_keep_devices(),
         scope=Scope.HOST,
-    )  # fmt: skip
+    )
 
 
-@check("container-capabilities", caused_by=("container-without-gpu",))
-def container_capabilities(machine: Machine) -> Iterator[Finding]:
-    """Did the container get the parts of the driver that CUDA and monitoring need?
-
-    NVIDIA_DRIVER_CAPABILITIES chooses what the runtime puts into the container: "compute" brings libcuda, "utility" brings
-    nvidia-smi and NVML. Without the first nvidia-smi works and CUDA finds no driver; without the second it is the reverse.
-    """
-    if (outside := _outside(machine)) is not None:
-        yield outside
-        return
-    value = machine.environment.get("NVIDIA_DRIVER_CAPABILITIES")
-    if not value:
-        yield Finding(status=Status.PASS, summary="NVIDIA_DRIVER_CAPABILITIES is not set")
-        return
-    missing = sorted(_NEEDED - set(re.split(r"[,\s]+", value)))
-    if "all" in value.split(",") or not missing:
-        yield Finding(status=Status.PASS, summary=f"the container has the driver's parts: {value}")
-        return
-    compute = "compute" in missing
-    if compute and machine.driver.libcuda is not None:
-        yield Finding(status=Status.PASS, summary="libcuda is here by another way")
-        return
-    yield Finding(
-        status=Status.FAIL if compute else Status.INFO,
-        summary=f"NVIDIA_DRIVER_CAPABILITIES={value} leaves out {' and '.join(missing)}: "
-        + ("there is no libcuda, so CUDA finds no driver" if compute else "nvidia-smi and NVML may be missing"),
-        evidence=(_variable(machine, "NVIDIA_DRIVER_CAPABILITIES"),),
-        remedies=(
-            Remedy(
-                text="Ask for both.",
-                commands=("docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility IMAGE",),
+def _keep_devices() -> tuple[Remedy, ...]:
+    return (
+        Remedy(
+            text=tr(
+                "Restart the container: it works again until the next reload.", "重启容器：在下一次 reload 之前可恢复正常。"
             ),
+            commands=("docker restart CONTAINER",),
+        ),
+        Remedy(
+            text=tr(
+                "For good, on the host: take nvidia-container-toolkit 1.18 or later, or make the links that systemd looks for.",
+                "要彻底解决，请在宿主机上安装 nvidia-container-toolkit 1.18 或更高版本，或创建 systemd 所查找的链接。",
+            ),
+            commands=(
+                "sudo apt-get install --only-upgrade nvidia-container-toolkit",
+                "sudo nvidia-ctk system create-dev-char-symlinks --create-all",
+            ),
+            risk=Risk.ROOT,
+        ),
+        Remedy(
+            text=tr("Or name the devices, which systemd then knows.", "或者逐一写明设备，systemd 就会认得它们。"),
+            commands=("docker run --gpus all --device /dev/nvidia0 --device /dev/nvidiactl --device /dev/nvidia-uvm IMAGE",),
         ),
     )
-
-
-def _image_cuda(machine: Machine) -> str | None:
-    """The CUDA release that the image is made for, "12.8"."""
-    own = re.match(r"\d+\.\d+", machine.environment.get("CUDA_VERSION", ""))
-    asked = re.search(r"cuda>=(\d+\.\d+)", machine.environment.get("NVIDIA_REQUIRE_CUDA", ""))
-    return own[0] if own else asked[1] if asked else None
-
-
-@check("container-image-cuda", caused_by=("container-without-gpu", "container-lost-gpu", "driver-too-old"))
-def container_image_cuda(machine: Machine) -> Iterator[Finding]:
-    """Is the image made for a CUDA that the host's driver runs and that knows the GPU?
-
-    A container brings CUDA and takes the driver of its host. An image of a later CUDA major than the driver's fails at the
-    first call ("unsatisfied condition: cuda>=13.0" at the start); one from before the GPU has no code for it, and its
-    programs fail or compile for half an hour at their start. PyTorch from pip brings its own CUDA and does not use the
-    image's.
-    """
-    if (outside := _outside(machine)) is not None:
-        yield outside
-        return
-    cuda = _image_cuda(machine)
-    if cuda is None or not (machine.driver.version or machine.gpus):
-        yield Finding(status=Status.SKIP, summary="the image names no CUDA" if cuda is None else "no driver answers")
-        return
-    reported = [gpu.compute_capability for gpu in visible_gpus(machine)]
-    question = compat.Question(
-        driver=machine.driver.version,
-        cuda=cuda,
-        compute_capabilities=tuple(dict.fromkeys(one for one in reported if one and compat.known_version(one))),
-        os="wsl" if machine.os.wsl else "linux",
-        tegra=bool(machine.os.tegra),
-    )
-    judged = [*rules_driver.driver_runs_cuda(question), *rules_packages.toolkit(question)]
-    broken = [finding for finding in judged if finding.status is Status.FAIL]
-    if not broken:
-        yield Finding(status=Status.PASS, summary=f"the image is made for CUDA {cuda}, which driver and GPU suit")
-        return
-    torch = installed_torch(machine)
-    own = torch is not None and torch.cuda is not None and not torch.cuda.startswith(cuda)
-    forward = "compat" in (machine.driver.libcuda or "")
-    yield Finding(
-        status=Status.INFO if own or forward else Status.WARN,
-        summary=f"the image is made for CUDA {cuda}: {broken[0].summary}",
-        why=f"PyTorch brings CUDA {torch.cuda if torch else ''} of its own; other programs of the image are concerned."
-        if own
-        else "Programs of the image that use its CUDA fail on this machine.",
-        evidence=(_variable(machine, "CUDA_VERSION"), *broken[0].evidence),
-        remedies=(Remedy(text="Take an image of a CUDA release that suits this driver and this GPU.",
-                         commands=("dltool compat",)),),
-    )  # fmt: skip

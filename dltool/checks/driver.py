@@ -1,4 +1,4 @@
-"""The driver: is there one, is it whole, does it answer?"""
+"""The driver: is there a GPU that wants one, and is it installed, module and libraries?"""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from dltool import tables
 from dltool.checks import check
+from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 
@@ -38,64 +39,23 @@ def install_driver(machine: Machine) -> tuple[Remedy, ...]:
     if machine.os.container:
         return (
             Remedy(
-                text="Start the container with the host's GPUs (the host needs the driver and nvidia-container-toolkit).",
+                text=tr(
+                    "Start the container with the host's GPUs (the host needs the driver and nvidia-container-toolkit).",
+                    "启动容器时带上宿主机的 GPU（宿主机需要安装驱动和 nvidia-container-toolkit）。",
+                ),
                 commands=("docker run --rm --gpus all IMAGE nvidia-smi",),
             ),
         )
     name = machine.os.distribution or ""
     row = next((row for row in tables.rows("driver_install") if name.startswith(row["distribution"])), None)
     if row is None:
-        return (Remedy(text="Install NVIDIA's driver as your distribution documents it, then restart.", risk=Risk.REBOOT),)
-    return (
-        Remedy(
-            text=f"Install the driver ({row['note']}), then restart.",
-            commands=(row["commands"], "sudo reboot"),
-            risk=Risk.REBOOT,
-        ),
-    )
-
-
-@check("nouveau-loaded")
-def nouveau_loaded(machine: Machine) -> Iterator[Finding]:
-    """Does the open-source nouveau (or nova) driver hold the GPU?
-
-    Only one kernel driver can own a GPU, and CUDA needs NVIDIA's. While nouveau holds it, NVIDIA's module loads without a
-    device or not at all.
-    """
-    others = {"nouveau", "nova_core", "nova"}
-    held = [device for device in machine.pci or () if device.kernel_driver in others]
-    if not held:
-        yield Finding(status=Status.PASS, summary="no GPU is held by nouveau")
-        return
-    evidence = tuple(
-        Evidence(fact=f"driver of {device.bus_id}", value=device.kernel_driver, read_from=f"{SYSFS}/{device.bus_id}/driver")
-        for device in held
-    )
-    if machine.gpus:  # a display card beside the GPUs that compute
-        yield Finding(
-            status=Status.INFO,
-            summary=f"{held[0].kernel_driver} holds {len(held)} GPU(s), which CUDA cannot use; the others have NVIDIA's driver",
-            evidence=evidence,
+        unknown = tr(
+            "Install NVIDIA's driver as your distribution documents it, then restart.",
+            "按所用发行版的文档安装 NVIDIA 驱动，然后重启。",
         )
-        return
-    yield Finding(
-        status=Status.FAIL,
-        summary=f"{held[0].kernel_driver} holds the GPU, so NVIDIA's driver cannot: CUDA will find no device",
-        why="The kernel gave the GPU to its own display driver when it started.",
-        evidence=evidence,
-        remedies=(
-            Remedy(
-                text="Keep nouveau from loading, then restart (install NVIDIA's driver first if it is not there).",
-                commands=(
-                    r"printf 'blacklist nouveau\noptions nouveau modeset=0\n' | sudo tee /etc/modprobe.d/no-nouveau.conf",
-                    "sudo update-initramfs -u || sudo dracut --force",
-                    "sudo reboot",
-                ),
-                risk=Risk.REBOOT,
-            ),
-        ),
-        scope=Scope.HOST,
-    )
+        return (Remedy(text=unknown, risk=Risk.REBOOT),)
+    text = tr(f"Install the driver ({row['note']}), then restart.", f"安装驱动（{row['note_zh']}），然后重启。")
+    return (Remedy(text=text, commands=(row["commands"], "sudo reboot"), risk=Risk.REBOOT),)
 
 
 @check(
@@ -107,29 +67,61 @@ def nouveau_loaded(machine: Machine) -> Iterator[Finding]:
         "secure-boot-blocks-module",
         "kernel-module-flavour",
     ),
+    zh="""NVIDIA 驱动是否已安装，内核模块和库是否齐全？
+
+    没有驱动，GPU 就无法使用。这时要么没有 `nvidia-smi`，要么它报告无法与驱动通信。
+
+    解决：从发行版的软件源安装驱动并重启，例如在 Ubuntu 上运行 `sudo ubuntu-drivers install`。如果库已装好，只是内核模块
+    没有加载，运行 `sudo modprobe nvidia`，它会给出原因。在容器里，驱动是宿主机的：请带 `--gpus all` 启动容器。
+
+    预防：驱动只从一个软件源安装，并保留内核头文件，这样每次更新内核时模块都会随之重新编译；更新内核并重启后，
+    运行 `nvidia-smi` 确认。
+    """,
 )
 def driver_missing(machine: Machine) -> Iterator[Finding]:
     """Is NVIDIA's driver installed, its kernel module and its libraries?
 
     A GPU without its driver is a device that nothing can use. `nvidia-smi` is then missing or says that it cannot
     communicate with the driver.
+
+    Mend: Install the driver from your distribution's packages and restart, on Ubuntu by `sudo ubuntu-drivers install`. Where
+    its libraries are there and only the kernel module is not loaded, `sudo modprobe nvidia` tells why. In a container the
+    driver is the host's: start it with `--gpus all`.
+
+    Prevent: Install the driver from one package source and keep the kernel's headers installed, so that its module is built
+    anew with every update of the kernel; after such an update and a restart, look with `nvidia-smi`.
+
+    See: https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/
     """
     driver = machine.driver
     if not has_gpu(machine) or machine.os.tegra:
-        yield Finding(status=Status.SKIP, summary="no NVIDIA GPU on the PCI bus")
+        yield Finding(status=Status.SKIP, summary=tr("no NVIDIA GPU on the PCI bus", "PCI 总线上没有 NVIDIA GPU"))
         return
     if machine.gpus or driver.version:
-        yield Finding(status=Status.PASS, summary=f"driver {driver.version or 'of unknown version'} is installed")
+        version = driver.version or "?"
+        yield Finding(status=Status.PASS, summary=tr(f"driver {version} is installed", f"已安装驱动 {version}"))
         return
     if from_windows(machine):
-        yield Finding(status=Status.SKIP, summary="the driver is that of the Windows host")
+        summary = tr("the driver is that of the Windows host", "驱动在 Windows 主机一侧")
+        yield Finding(status=Status.SKIP, summary=summary)
         return
     if driver.modules is None and driver.kernel_module_version is None and "driver.kernel_module_version" not in machine.gaps:
         reason = machine.why_missing("driver.kernel_module_version")
-        yield Finding(status=Status.UNKNOWN, summary=f"the kernel could not be asked: {reason}")
+        summary = tr(f"the kernel could not be asked: {reason}", f"无法向内核查询：{reason}")
+        yield Finding(status=Status.UNKNOWN, summary=summary)
         return
+    yield _halves(machine)
+
+
+def _halves(machine: Machine) -> Finding:
+    """Which of the driver's two halves is there: the kernel module, the libraries."""
+    driver = machine.driver
     module = driver.kernel_module_version is not None or "nvidia" in (driver.modules or ())
     library = driver.nvml_error != "NVML_ERROR_LIBRARY_NOT_FOUND"
+    if module and library:
+        version = driver.kernel_module_version
+        summary = tr(f"kernel module {version} and libraries are installed", f"内核模块 {version} 和驱动库均已安装")
+        return Finding(status=Status.PASS, summary=summary)
     why_no_module = machine.why_missing("driver.kernel_module_version")
     evidence = (
         Evidence(fact="GPU", value=pci_text(machine) or "behind a loaded kernel module", read_from=SYSFS),
@@ -140,33 +132,42 @@ def driver_missing(machine: Machine) -> Iterator[Finding]:
             fact="libnvidia-ml.so.1", value="found" if library else machine.why_missing("gpus"), read_from="dynamic loader"
         ),
     )
-    if not module and not library:
-        yield Finding(
-            status=Status.FAIL,
-            summary="there is an NVIDIA GPU, but no NVIDIA driver is installed",
-            evidence=evidence,
-            remedies=install_driver(machine),
-            scope=Scope.HOST,
-        )
-    elif not module:
-        yield Finding(
-            status=Status.FAIL,
-            summary="the driver's libraries are installed, but its kernel module is not loaded",
-            why="The module failed to build for the running kernel, was not signed for secure boot, or was never loaded.",
-            evidence=evidence,
-            remedies=(
-                Remedy(
-                    text="Load it; the kernel's answer tells why it cannot (key rejected: secure boot; not found: not built).",
-                    commands=("sudo modprobe nvidia", "sudo dmesg | grep -iE 'nvrm|nvidia' | tail -20", "dkms status"),
-                    risk=Risk.ROOT,
+    if module:
+        return _no_library(machine, evidence)
+    if library:
+        return _not_loaded(evidence)
+    return Finding(
+        status=Status.FAIL,
+        summary=tr("there is an NVIDIA GPU, but no NVIDIA driver is installed", "有 NVIDIA GPU，但没有安装 NVIDIA 驱动"),
+        evidence=evidence,
+        remedies=install_driver(machine),
+        scope=Scope.HOST,
+    )
+
+
+def _not_loaded(evidence: tuple[Evidence, ...]) -> Finding:
+    return Finding(
+        status=Status.FAIL,
+        summary=tr(
+            "the driver's libraries are installed, but its kernel module is not loaded", "驱动的库已安装，但内核模块没有加载"
+        ),
+        why=tr(
+            "The module failed to build for the running kernel, was not signed for secure boot, or was never loaded.",
+            "该模块没能为当前内核编译成功，或没有为安全启动签名，或从未加载过。",
+        ),
+        evidence=evidence,
+        remedies=(
+            Remedy(
+                text=tr(
+                    "Load it; the kernel's answer tells why it cannot (key rejected: secure boot; not found: not built).",
+                    "加载它；若失败，内核的回答就是原因（key rejected：安全启动拒绝；not found：没有编译出来）。",
                 ),
+                commands=("sudo modprobe nvidia", "sudo dmesg | grep -iE 'nvrm|nvidia' | tail -20", "dkms status"),
+                risk=Risk.ROOT,
             ),
-            scope=Scope.HOST,
-        )
-    elif not library:
-        yield _no_library(machine, evidence)
-    else:
-        yield Finding(status=Status.PASS, summary=f"kernel module {driver.kernel_module_version} and libraries are installed")
+        ),
+        scope=Scope.HOST,
+    )
 
 
 def _no_library(machine: Machine, evidence: tuple[Evidence, ...]) -> Finding:
@@ -174,7 +175,7 @@ def _no_library(machine: Machine, evidence: tuple[Evidence, ...]) -> Finding:
     if machine.os.container:
         remedies: tuple[Remedy, ...] = (
             Remedy(
-                text="Give the container the driver's libraries.",
+                text=tr("Give the container the driver's libraries.", "让容器得到驱动的库。"),
                 commands=("docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility IMAGE",),
             ),
         )
@@ -183,151 +184,13 @@ def _no_library(machine: Machine, evidence: tuple[Evidence, ...]) -> Finding:
     cuda = machine.driver.libcuda is not None
     return Finding(
         status=Status.WARN if cuda else Status.FAIL,
-        summary="the kernel module is loaded, but the driver's libraries are missing"
-        if not cuda
-        else "CUDA's library is here but NVML's is not: nvidia-smi and monitoring do not work",
+        summary=tr(
+            "CUDA's library is here but NVML's is not: nvidia-smi and monitoring do not work",
+            "CUDA 的库在，NVML 的库不在：nvidia-smi 和监控无法工作",
+        )
+        if cuda
+        else tr("the kernel module is loaded, but the driver's libraries are missing", "内核模块已加载，但缺少驱动的库"),
         evidence=evidence,
         remedies=remedies,
         scope=Scope.ENVIRONMENT if machine.os.container else Scope.HOST,
     )
-
-
-@check("driver-version-mismatch", caused_by=("driver-missing",))
-def driver_version_mismatch(machine: Machine) -> Iterator[Finding]:
-    """Are the loaded kernel module and the driver's libraries of one version?
-
-    After an update of the driver packages the old module stays loaded until it is replaced; until then every call fails with
-    "Driver/library version mismatch" (NVML) or error 803 (CUDA).
-    """
-    driver = machine.driver
-    module, library = driver.kernel_module_version, driver.nvml_library_version or driver.version
-    refused = driver.nvml_error == "NVML_ERROR_LIB_RM_VERSION_MISMATCH"
-    if module is None and not refused:
-        yield Finding(status=Status.SKIP, summary="no loaded kernel module to compare with")
-        return
-    if library is None and not refused:
-        yield Finding(status=Status.UNKNOWN, summary="the version of the driver's libraries is not known")
-        return
-    if not refused and _same_version(module, library):
-        yield Finding(status=Status.PASS, summary=f"kernel module and libraries are both {module}")
-        return
-    yield Finding(
-        status=Status.FAIL,
-        summary=f"kernel module {module or 'of another version'} and driver libraries {library or 'beside it'} do not fit",
-        why="The driver was updated under the running kernel module. CUDA refuses until both halves are of one version.",
-        evidence=(
-            Evidence(fact="kernel module", value=module, read_from="/proc/driver/nvidia/version"),
-            Evidence(fact="libnvidia-ml", value=library, read_from=driver.nvml_library or "NVML"),
-            Evidence(fact="NVML", value=driver.nvml_error or "started", read_from="nvmlInit"),
-        ),
-        remedies=_reload(machine),
-        scope=Scope.HOST,
-    )
-
-
-def _same_version(module: str | None, library: str | None) -> bool:
-    """Equal, or one an abbreviation of the other: newer drivers call 580.65.00 just 580.65."""
-    one, other = (module or "").split("."), (library or "").split(".")
-    return all(a == b for a, b in zip(one, other, strict=False))
-
-
-def _reload(machine: Machine) -> tuple[Remedy, ...]:
-    if machine.os.container:
-        return (Remedy(text="The host's driver was updated while this container ran: start the container anew (or the host)."),)
-    unload = "sudo rmmod nvidia_uvm nvidia_drm nvidia_modeset nvidia && sudo modprobe nvidia"
-    return (
-        Remedy(text="Restart the machine.", commands=("sudo reboot",), risk=Risk.REBOOT),
-        Remedy(
-            text="Or replace the module after every program on the GPUs, the desktop included, has ended.",
-            commands=(unload,),
-            risk=Risk.ROOT,
-        ),
-        Remedy(
-            text="If a restart does not help, module and libraries come from two package sources: remove one of them.",
-            commands=("modinfo -F version nvidia", "dpkg -l '*nvidia*' | grep ^ii"),
-            risk=Risk.READ_ONLY,
-        ),
-    )
-
-
-@check(
-    "driver-not-answering",
-    caused_by=(
-        "driver-version-mismatch",
-        "container-lost-gpu",
-        "container-without-gpu",
-        "nouveau-loaded",
-        "driver-missing",
-        "device-nodes-missing",
-        "kernel-module-flavour",
-        "gpu-fell-off-bus",
-        "gpu-init-failed",
-        "gsp-failed",
-        "libcuda-mismatched",
-    ),
-)
-def driver_not_answering(machine: Machine) -> Iterator[Finding]:
-    """Does the driver answer through NVML?
-
-    A driver that refuses, hangs or crashes when asked for the GPUs' state is broken for CUDA as well, or soon will be.
-    """
-    driver = machine.driver
-    if driver.nvml_error is None and "gpus" not in machine.gaps:
-        yield Finding(status=Status.PASS, summary="the driver answers")
-        return
-    if not has_gpu(machine) or machine.os.tegra:
-        yield Finding(status=Status.SKIP, summary="no NVIDIA GPU to answer for")
-        return
-    if driver.nvml_error is None:
-        yield Finding(status=Status.UNKNOWN, summary=f"NVML could not be asked: {machine.why_missing('gpus')}")
-        return
-    if driver.nvml_error == "NVML_ERROR_LIBRARY_NOT_FOUND":
-        yield Finding(status=Status.SKIP, summary="no NVML library to ask (see driver-missing)")
-        return
-    hung = driver.nvml_error == "timeout"
-    yield Finding(
-        status=Status.FAIL,
-        summary="the driver hangs when it is asked for the GPUs"
-        if hung
-        else f"the driver does not answer: {driver.nvml_error}",
-        why="A GPU that hangs its driver has usually fallen off the bus or stopped with an Xid error."
-        if hung
-        else "NVML started with an error, so nothing is known about the GPUs.",
-        evidence=(Evidence(fact="NVML", value=machine.why_missing("gpus"), read_from="NVML in a child process"),),
-        remedies=_not_answering_remedies(machine),
-        scope=Scope.HOST,
-    )
-
-
-def _wsl_remedies(machine: Machine) -> tuple[Remedy, ...]:
-    library = machine.driver.nvml_library or machine.driver.libcuda or ""
-    windows = Remedy(
-        text="In Windows: update WSL and NVIDIA's driver, then start WSL anew.", commands=("wsl --update", "wsl --shutdown")
-    )
-    if "/wsl/" in library:
-        return (windows,)
-    linux = Remedy(
-        text=f"Remove the Linux driver inside WSL, whose {library} hides that of Windows.",
-        commands=("sudo apt purge '*nvidia-driver*' 'libnvidia-compute*'", "sudo ldconfig"),
-        risk=Risk.ROOT,
-    )
-    return (linux, windows)
-
-
-def _not_answering_remedies(machine: Machine) -> tuple[Remedy, ...]:
-    if machine.os.wsl:
-        return _wsl_remedies(machine)
-    kernel_log = Remedy(
-        text="Read what the kernel says of it (Xid, NVRM).",
-        commands=("sudo dmesg | grep -iE 'xid|nvrm' | tail -20",),
-        risk=Risk.ROOT,
-    )
-    if machine.os.container and machine.driver.nvml_error == "NVML_ERROR_UNKNOWN":
-        return (
-            Remedy(
-                text="The container lost its devices (a daemon-reload on the host does that): start it anew.",
-                commands=("docker restart CONTAINER",),
-            ),
-            kernel_log,
-        )
-    return (kernel_log, Remedy(text="Restart the machine.", commands=("sudo reboot",), risk=Risk.REBOOT))

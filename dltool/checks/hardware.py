@@ -68,6 +68,9 @@ def read_log(words: str) -> Remedy:
     )
 
 
+SEND, REBOOT = send(), reboot()
+
+
 def scope(machine: Machine) -> Scope:
     """Who mends hardware: in a virtual machine or a cluster's container only those who run what is below."""
     rented = machine.os.hypervisor is not None or machine.os.container == "kubernetes"
