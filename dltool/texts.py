@@ -18,7 +18,6 @@ BY_PHRASE = {
     "compat/sxid": ("meaning", "unit", "note"),
     "compat/xid_nvlink": ("note",),
     "compat/xid_actions": ("mend",),
-    "driver_install": ("note",),
 }
 """Tables whose texts repeat."""
 
