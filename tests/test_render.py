@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from rich.cells import cell_len
 
 from dltool.catalog import Board, Peak
 from dltool.render import FORMATS, Style
+from dltool.render.terminal.page import folded
 from dltool.results import Conditions, Finding, Measurement, Remedy, Report, Risk, Scope, Span, Status, Verified, Work
 from dltool.units import significant
 
@@ -146,3 +148,18 @@ def test_exit_codes_of_reports():
     assert Report(findings=(warn,)).exit_code(Status.WARN) == 1
     assert Report(findings=(crash,)).exit_code() == 1
     assert Report(findings=(crash,), interrupted=True).exit_code() == 130
+
+
+@pytest.mark.parametrize("width", [10, 24, 40, 79])
+def test_chinese_is_parted_between_letters_and_no_line_begins_with_a_mark(width: int) -> None:
+    text = "需要复位或维修的，在一天之内算作故障（见 NVIDIA 的文档），用 `nvidia-smi -q` 查看；驱动 550 太旧。"
+    lines = folded(text, width).split("\n")
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert all(line[0] not in "，。；：！？、）》” " for line in lines)
+    words = max(cell_len(word) for word in ("`nvidia-smi", "NVIDIA"))
+    assert all(cell_len(line) <= max(width, words) + 2 for line in lines), "a mark may hang over"
+    assert len(lines) <= cell_len(text) // (width - 12 if width > 24 else 4) + 1
+
+
+def test_what_is_not_chinese_is_left_to_the_terminal() -> None:
+    assert folded("as it is, however long", 5) == "as it is, however long"

@@ -25,9 +25,9 @@ def text(told: Explanation, style: Style) -> str:
     )
     for label, words in labelled:
         if words:
-            page.line(f"{label}{tr(':', '：')} {words}")
+            page.line(f"{label}{tr(': ', '：')}{words}")
     for link in told.see:
-        page.command(f"{tr('See', '参见')}{tr(':', '：')} {link}", indent=0)
+        page.command(f"{tr('See: ', '参见：')}{link}", indent=0)
     if told.note:
         page.line(told.note)
     return page.text().rstrip("\n") + "\n"

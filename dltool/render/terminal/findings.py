@@ -45,8 +45,8 @@ def show(report: Report, page: Page) -> None:
         page.line()
     page.line(words.counted(findings) + ("" if page.verbose else tr(" All of them: -v", "查看全部：-v")), style="dim")
     if roots:
-        means = tr("What a finding means", "某项结果的含义")
-        page.line(f"{means}: dltool doctor --explain {roots[0].id}", style="dim")
+        means = tr("What a finding means: ", "某项结果的含义：")
+        page.line(f"{means}dltool doctor --explain {roots[0].id}", style="dim")
 
 
 def _looked_at(machine: Machine) -> str:

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -16,11 +17,34 @@ from dltool.render import Style
 Cell = str | Text
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _GAP = "  "
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
+_TOKENS = re.compile(r" *(?:[（《“]*[\u3000-\u9fff\uff00-\uffef]|[^\s\u3000-\u9fff\uff00-\uffef]+)[，。；：！？、）》”]*|\s+")
+"""A Chinese letter or a word of another script, with the marks that cling to it and the space before it."""
 
 
 def visible(text: str) -> str:
     """A text without the power to steer a terminal: facts come from files that strangers wrote."""
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def folded(text: str, width: int) -> str:
+    """Lines of Chinese: they may be parted between any two letters, but none begins with a closing mark.
+
+    Where there is no Chinese the text is left to rich, which parts between words.
+    """
+    if not _CHINESE.search(text):
+        return text
+    lines, used = [""], 0
+    for token in _TOKENS.findall(text):
+        columns = cell_len(token)
+        if used and used + columns > width:
+            lines[-1] = lines[-1].rstrip()
+            lines.append("")
+            used, token = 0, token.lstrip()
+            columns = cell_len(token)
+        lines[-1] += token
+        used += columns
+    return "\n".join(lines)
 
 
 class Page:
@@ -43,7 +67,7 @@ class Page:
 
     def line(self, text: Cell = "", *, style: str = "", indent: int = 0) -> None:
         """A paragraph, wrapped at the width and indented as a whole."""
-        body = text if isinstance(text, Text) else Text(visible(text), style=style)
+        body = text if isinstance(text, Text) else Text(folded(visible(text), self.width - indent), style=style)
         self._console.print(Padding(body, (0, 0, 0, indent)) if indent else body)
 
     def labelled(self, label: str, text: str, *, indent: int, style: str = "", label_style: str = "dim") -> None:
@@ -51,7 +75,8 @@ class Page:
         table = Table.grid(padding=(0, 1))
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
-        table.add_row(Text(label, style=label_style), Text(visible(text), style=style))
+        room = self.width - indent - cell_len(label) - 2
+        table.add_row(Text(label, style=label_style), Text(folded(visible(text), room), style=style))
         self._console.print(Padding(table, (0, 0, 0, indent)))
 
     def columns(
