@@ -44,7 +44,7 @@ class Check:
         """The question, what it means when the answer is no, how to mend and to prevent it, and where to read on."""
         english = inspect.cleandoc(self.rule.__doc__ or "")
         text, see, links = english.partition("\n\nSee: ")
-        return tr(text, inspect.cleandoc(self.zh) or text) + see.replace("See:", tr("See:", "参见：")) + links
+        return tr(text, inspect.cleandoc(self.zh) or text) + see.replace("See: ", tr("See: ", "参见：")) + links
 
 
 CHECKS: Registry[Check] = Registry(
