@@ -31,7 +31,7 @@ def companion_suits(torch: str, name: str, installed: str, *, windows: bool = Fa
     if row is None or have is None:
         return None
     if not row["accepts"]:
-        return False, note(row)
+        return False, tr(row["note"], row["note_zh"])
     return accepts(row["accepts"], have.public), row["version"] or row["accepts"]
 
 
@@ -84,8 +84,8 @@ def triton_row(installed: str) -> tables.Row | None:
 
 
 def note(row: tables.Row) -> str:
-    """What a row of companions.csv or other_stack.csv tells people, in their language."""
-    return tr(row["note"], row["note_zh"])
+    """What a row of companions.csv or other_stack.csv tells people, in their language; empty where it tells nothing."""
+    return tr(row["note"], row["note_zh"] and f"{row['note_zh']}。")
 
 
 def cuda_suits(cell: str, cuda: str) -> bool:

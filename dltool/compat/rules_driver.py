@@ -148,9 +148,9 @@ def driver_runs_cuda(question: Question) -> Iterator[Finding]:
     if question.driver is None:
         return
     if question.cuda_of_torch is not None:
-        yield _runs(question, "PyTorch", question.cuda_of_torch)
+        yield _runs(question, tr("PyTorch", " PyTorch 的"), question.cuda_of_torch)
     if question.cuda is not None:
-        yield _runs(question, tr("the toolkit", "工具包"), question.cuda)
+        yield _runs(question, tr("the toolkit", "工具包的"), question.cuda)
 
 
 def _runs(question: Question, what: str, cuda: str) -> Finding:
@@ -177,14 +177,14 @@ def _runs(question: Question, what: str, cuda: str) -> Finding:
         return good(
             tr(
                 f"driver {question.driver} runs CUDA {cuda} of {what} through {question.compat_package}",
-                f"驱动 {question.driver} 借助 {question.compat_package} 可以运行 {what} 的 CUDA {cuda}",
+                f"驱动 {question.driver} 借助 {question.compat_package} 可以运行{what} CUDA {cuda}",
             ),
             *evidence,
         )
     return broken(
         tr(
             f"driver {question.driver} is too old for CUDA {cuda} of {what}",
-            f"驱动 {question.driver} 对 {what} 的 CUDA {cuda} 来说太旧",
+            f"驱动 {question.driver} 对{what} CUDA {cuda} 来说太旧",
         ),
         *evidence,
         why=tr(
@@ -207,12 +207,12 @@ def _new_enough(
     if own is not None and have is not None and have < own:
         summary = tr(
             f"driver {question.driver} runs CUDA {cuda} of {what} by minor-version compatibility",
-            f"驱动 {question.driver} 凭次版本兼容可以运行 {what} 的 CUDA {cuda}",
+            f"驱动 {question.driver} 凭次版本兼容可以运行{what} CUDA {cuda}",
         )
     else:
         summary = tr(
             f"driver {question.driver} runs CUDA {cuda} of {what} by its own CUDA or a newer one",
-            f"驱动 {question.driver} 自带的 CUDA 足够新，可以运行 {what} 的 CUDA {cuda}",
+            f"驱动 {question.driver} 自带的 CUDA 足够新，可以运行{what} CUDA {cuda}",
         )
     why = tr(
         f"CUDA {cuda} came with driver {floor.own}; all of CUDA {major(cuda)}.x runs from {floor.floor} on.",
