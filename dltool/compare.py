@@ -6,6 +6,7 @@ from collections import Counter
 
 from msgspec.structs import replace
 
+from dltool.lang import tr
 from dltool.results import Evidence, Finding, Report, Status
 
 KNOWN = "baseline-known"
@@ -37,13 +38,13 @@ def hide_known(report: Report, baseline: Report) -> Report:
 
 
 def _told(hidden: list[Finding], baseline: Report) -> Finding:
-    many = f"{len(hidden)} known findings are" if len(hidden) > 1 else "1 known finding is"
+    count = len(hidden)
     where = f"baseline of {baseline.created}"
     return Finding(
         id=KNOWN,
         status=Status.INFO,
-        summary=f"{many} hidden",
-        why="The baseline has the same of the same GPUs.",
+        summary=tr(f"{count} known finding{'s are' if count > 1 else ' is'} hidden", f"已隐藏 {count} 项已知结果"),
+        why=tr("The baseline has the same of the same GPUs.", "基线中有同样的 GPU 的同样结果。"),
         evidence=tuple(
             Evidence(fact=finding.id, value=f"{finding.status.value}: {finding.summary}", read_from=where) for finding in hidden
         ),

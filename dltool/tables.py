@@ -40,7 +40,8 @@ _VERSIONS: Mapping[str, tuple[str, ...]] = {
     "compat/cudnn": ("cudnn_from", "cudnn_to", "cuda_major", "min_cc", "max_cc", "driver_linux", "driver_windows"),
     "compat/companions": ("torch", "version"),
     "compat/host_compilers": ("cuda", "gcc_min", "gcc_max"),
-    "compat/other_stack": ("min_cc",),
+    "compat/other_stack": ("min_cc", "cudnn_min"),
+    "compat/triton": ("driver_cuda_min", "ptxas_cuda_max"),
     "compat/forward_compat": ("cuda",),
 }
 """Columns of a table that hold one version or nothing."""

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from dltool import lang
 from dltool.compare import KNOWN, hide_known, identity
 from dltool.results import Finding, Remedy, Report, Status
 
@@ -27,6 +28,12 @@ PASS = Finding(id="gpus-hidden", status=Status.PASS, summary="all visible")
 def hidden(now: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """What is left of `now`, without the finding that tells of the rest."""
     return tuple(f for f in hide_known(Report(findings=now), Report(findings=before)).findings if f.id != KNOWN)
+
+
+def test_what_is_hidden_is_told_in_chinese():
+    with lang.speaking("zh"):
+        (told,) = hide_known(Report(findings=(FAIL,)), Report(findings=(FAIL,))).findings
+    assert (told.summary, told.why) == ("已隐藏 1 项已知结果", "基线中有同样的 GPU 的同样结果。")
 
 
 def test_known_findings_are_hidden_and_told():

@@ -153,6 +153,10 @@ FAULTS = {
         LAPTOP, {**build("2.1.0+cu118"), **installed("triton 2.1.0"), "driver.has_libcuda_link": False}, "triton-mismatched",
         "warn", "libcuda.so", ("ln -s libcuda.so.1",),
     ),
+    "no libcuda.so for Triton 3.5, which links with -lcuda as well": Fault(
+        LAPTOP, {**build("2.9.1+cu128"), **installed("triton 3.5.1"), "driver.has_libcuda_link": False}, "triton-mismatched",
+        "warn", "looks for libcuda.so",
+    ),
     "two ONNX Runtimes": Fault(
         LAPTOP, installed("onnxruntime 1.23.2", "onnxruntime-gpu 1.23.2"), "packages-clash", "fail", "both installed",
         ("uninstall onnxruntime onnxruntime-gpu",),
@@ -218,7 +222,10 @@ HEALTHY: dict[str, tuple[str, dict[str, Any]]] = {
     "different GPUs, all visible": (SERVER, OTHER_GPU),
     "gcc at the limit": (SERVER, {"host_compiler": {"path": "/usr/bin/g++", "version": "13.3.0", "found_by": "PATH"}}),
     "the Triton that belongs to it": (LAPTOP, installed("triton 3.3.1")),
-    "a new Triton without libcuda.so": (LAPTOP, {**installed("triton 3.3.1"), "driver.has_libcuda_link": False}),
+    "a new Triton without libcuda.so": (
+        LAPTOP,
+        {**build("2.10.0+cu128"), **installed("triton 3.6.0"), "driver.has_libcuda_link": False},
+    ),
     "NumPy 2 with a new PyTorch": (LAPTOP, installed("numpy 2.3.4")),
     "flash-attn compiled here": (LAPTOP, installed("flash-attn 2.8.3")),
     "flash-attn of the right wheel": (

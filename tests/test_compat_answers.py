@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from dltool import compat
+from dltool import compat, lang, tables
 from dltool.compat.answer import verdict
 from dltool.compat.ask import ask
-from dltool.results import Recommendation
+from dltool.render import Style
+from dltool.render.terminal.compat import show
+from dltool.render.terminal.page import Page
+from dltool.results import Compatibility, Recommendation, Report
 
 CASES = json.loads((Path(__file__).parent / "compat_questions.json").read_text(encoding="utf-8"))["questions"]
 
@@ -58,3 +63,83 @@ def test_question(case: dict[str, Any]) -> None:
 
 def test_all_questions_were_carried_over() -> None:
     assert len({case["id"] for case in CASES}) == 35
+
+
+# --- in Chinese --------------------------------------------------------------------------------------------------------------
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+NUMBER = re.compile(r"\d+(?:\.\d+)*")
+SENTENCE = re.compile(r"\b[a-z]{2,}(?: [a-z]{2,}){4,}\b")
+"""Five English words in a row are a text that was left in English."""
+RICH = (
+    {"torch": "2.9.1+cu128", "cc": "6.1", "driver": "535", "with_": ["flash-attn==2.8.3", "numpy==2.1", "torchvision==0.20.1"]},
+    {"torch": "2.2.2", "gpu": "T4", "driver": "470", "with_": ["numpy==2.0", "torchtext==0.17.1", "torchaudio==2.2.1+cpu"]},
+    {"torch": "2.13", "gpu": "A100", "driver": "470", "python": "3.8", "glibc": "2.17", "kernel_module": "open",
+     "compat_package": "cuda-compat-13-0", "extension_ptx": "13.0", "gcc": "15", "cuda": "12.4", "cudnn": "8.9.7"},
+    {"torch": "2.13.0+cu132", "gpu": "RTX 4090", "driver": "999.1", "compat_package": "cuda-compat-12-2", "cuda": "13.0",
+     "cudnn": "9.1.0", "gcc": "5", "with_": ["torchaudio", "nvidia-nccl-cu12==2.18", "xformers==0.0.20"]},
+    {"torch": "2.0.1", "gpu": "GTX 750", "python": "3.14", "os": "windows", "cuda": "99.1", "cudnn": "99.9",
+     "with_": ["tensorflow==2.15", "torchtext==0.18", "nvidia-nccl-cu12==2.1", "onnxruntime-gpu==9.9"]},
+    {"torch": "2.9.1+cu126", "cc": "8.7,9.9", "driver": "615.10", "arch": "aarch64", "with_": ["triton==9.9", "torchdata"]},
+    {"torch": "2.6.0+cu118", "cc": "12.0", "driver": "515.43.04", "kernel_module": "proprietary", "glibc": "musl"},
+    {"torch": "99.1", "gpu": "H100", "driver": "340.1", "os": "wsl", "kernel_module": None},
+    {"torch": "2.13", "gpu": "GH200", "kernel_module": "proprietary", "driver": "550.54.14", "extension_ptx": "12.4"},
+)  # fmt: skip
+
+
+def _texts(asked: tuple[str, ...], found: Compatibility) -> Iterator[str]:
+    yield from (*asked, *found.relax)
+    for finding in found.findings:
+        yield from (finding.summary, finding.why, *(remedy.text for remedy in finding.remedies))
+    if found.recommend:
+        yield from (found.recommend.why, found.recommend.needs)
+
+
+@pytest.mark.parametrize("given", [*(case["given"] for case in CASES), *RICH], ids=str)
+def test_an_answer_says_the_same_in_chinese(given: dict[str, Any]) -> None:
+    asked = ask(**given)
+    english = list(_texts(asked.assumed, compat.answer(asked.question)))
+    with lang.speaking("zh"):
+        again = ask(**given)
+        chinese = list(_texts(again.assumed, compat.answer(again.question)))
+    assert again.question == asked.question
+    for one, other in zip(english, chinese, strict=True):
+        assert bool(one) == bool(other), (one, other)
+        assert not CHINESE.search(one)
+        assert not one or CHINESE.search(other), other
+        assert sorted(NUMBER.findall(one)) == sorted(NUMBER.findall(other)), (one, other)
+        assert not SENTENCE.search(re.sub(r"`[^`]*`", "", other)), other
+
+
+@pytest.mark.parametrize("table", ["companions", "other_stack"])
+def test_every_note_is_in_both_languages_with_the_same_numbers(table: str) -> None:
+    for row in tables.rows(f"compat/{table}"):
+        assert sorted(NUMBER.findall(row["note"])) == sorted(NUMBER.findall(row["note_zh"]))
+        assert bool(row["note"]) == bool(row["note_zh"])
+
+
+def test_every_triton_that_a_torch_pins_has_one_row() -> None:
+    pinned = {row["triton"] for row in tables.rows("compat/torch_releases") if row["triton"]}
+    for version in pinned:
+        rows = [row for row in tables.rows("compat/triton") if compat.versions.accepts(row["triton"], version)]
+        assert len(rows) == 1, version
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"torch": "2.9.1+cu128", "cc": "8.6", "driver": "570.26"}, "ok：可以搭配"),
+        ({"torch": "2.9.1+cu128", "cc": "6.1"}, "error：不能搭配"),
+        ({"os": "linux"}, "没有可判断的内容：请给出两项需要搭配的东西"),
+        ({"cc": "3.0", "python": "3.14"}, "没有已发布的 PyTorch 符合全部条件。"),
+    ],
+    ids=["ok", "error", "nothing", "no torch"],
+)
+def test_the_page_of_an_answer_is_in_chinese(given: dict[str, Any], says: str) -> None:
+    page = Page(Style(width=100))
+    with lang.speaking("zh"):
+        answer = replace(compat.answer(ask(**given).question), data_until="2026-11-21")
+        show(Report(compat=answer), page)
+    assert says in page.text()
+    assert not SENTENCE.search(re.sub(r"\([^()]*csv[^()]*\)?|`[^`]*`", "", page.text().replace("\n", " ")))
+    assert "数据表截至 2026-11-21；更新的内容不在其中" in page.text()

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from dltool import policy, toml
+from dltool import lang, policy, toml
 from dltool.errors import UsageError
 from dltool.policy import Policy, apply, freeze, model, to_toml
 from dltool.policy.reading import from_toml
@@ -91,6 +91,39 @@ def test_each_rule_holds_breaks_or_is_unknown(name, text, met, unmet, unread):
         assert (unknown.id, unknown.status) == (name, Status.UNKNOWN)
         assert "cannot be judged" in unknown.summary
         assert not unknown.summary.endswith(": ")
+
+
+@pytest.mark.parametrize(("name", "text", "met", "unmet", "unread"), RULES, ids=[rule[0] for rule in RULES])
+def test_each_rule_is_told_in_chinese(name, text, met, unmet, unread):
+    for wanted, facts in (
+        (met, {}),
+        (unmet, {}),
+        (unmet, {"gpus": [], "pci": [], "driver.kernel_module_version": None}),
+        (met, unread),
+    ):
+        (english,) = judged(text.format(wanted), facts=facts)
+        with lang.speaking("zh"):
+            (chinese,) = judged(text.format(wanted), facts=facts)
+        assert (chinese.id, chinese.status, chinese.evidence) == (name, english.status, english.evidence)
+        assert re.search("策略(要求|中的)", chinese.summary)
+        numbers = [sorted(re.findall(r"\d+(?:\.\d+)*", told.summary)) for told in (english, chinese)]
+        assert numbers[0] == numbers[1]
+        assert [remedy.commands for remedy in english.remedies] == [remedy.commands for remedy in chinese.remedies]
+        assert all(remedy.text.endswith("。") for remedy in chinese.remedies)
+
+
+def test_what_a_policy_makes_of_findings_is_told_in_chinese():
+    given = Finding(id="shm-small", status=Status.FAIL, summary="/dev/shm 太小", remedies=FIX)
+    with lang.speaking("zh"):
+        (allowed,) = apply(parsed('[checks]\nallow = ["shm-small"]'), recorded.load(SERVER), (given,), None, TODAY)
+        (_, expired) = apply(parsed(waiver("2020-01-01")), recorded.load(SERVER), (given,), None, TODAY)
+    assert allowed.summary == "/dev/shm 太小（策略允许）"
+    assert expired.summary == "shm-small 的豁免已于 2020-01-01 到期：重新计入"
+
+
+def test_explanations_follow_the_language():
+    with lang.speaking("zh"):
+        assert all(text.partition("\n")[0].endswith("？") for text in policy.EXPLANATIONS.values())
 
 
 def test_every_rule_is_explained_and_tested():

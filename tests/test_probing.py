@@ -20,11 +20,11 @@ import fake_cuda
 import psutil
 import pytest
 
-from dltool import child, probing, tables
+from dltool import child, lang, probing, tables
 from dltool.checks import CHECKS
 from dltool.cli.active import redacted
 from dltool.machine import Gpu, Machine, Memory, PciDevice, PythonEnv, TorchBuild
-from dltool.probing import causes, judging, running
+from dltool.probing import causes, judging, passing, running, signals
 from dltool.probing.steps import STEPS, Step
 from dltool.results import Evidence, Finding, Remedy, Scope, Status
 
@@ -313,7 +313,8 @@ def cases(tmp_path: Path, code: str) -> Step:
     file.write_text(
         f"import os, signal, time\nfrom dltool_probe import Skip, checked\n\ndef step(tell):\n{code}\nSTEPS = {{'x': step}}\n"
     )
-    return Step(id="probe-matmul", question="", means="It means.", doing="products", file=str(file), name="x", after=())
+    words = {"does": ("products", "乘积"), "en": "Right?\n\nIt means.", "zh": "对吗？\n\n意思是。"}
+    return Step(id="probe-matmul", **words, file=str(file), name="x", after=())  # type: ignore[arg-type]
 
 
 def take(step: Step, tmp_path: Path, seconds: float = 30) -> running.Told:
@@ -489,10 +490,10 @@ def test_cuda_that_pytorch_does_not_get() -> None:
 def test_every_check_that_is_named_exists() -> None:
     named = {name for step in STEPS for name in step.explained_by}
     named |= {name for row in tables.rows("cuda_errors") for name in row["checks"].split()}
-    named |= {name for meaning in causes._SIGNALS.values() for name in meaning.checks}
+    named |= {name for meaning in signals.MEANINGS.values() for name in meaning.checks}
     assert named <= set(CHECKS.names())
     assert not set(probing.PROBES) & set(CHECKS.names())
-    assert set(judging._PASSED) == set(probing.PROBES)
+    assert set(passing.SUMMARIES) == set(probing.PROBES)
 
 
 def test_what_hangs_again_is_explained_by_the_first() -> None:
@@ -576,3 +577,56 @@ def test_options(arguments: list[str], code: int, text: str) -> None:
     done = dltool(*arguments)
     assert done.returncode == code
     assert text in done.stdout + done.stderr
+
+
+# --- in Chinese -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.id)
+def test_a_step_is_explained_in_both_languages(step: Step) -> None:
+    english = step.explanation
+    with lang.speaking("zh"):
+        chinese, question, means = step.explanation, step.question, step.means
+    assert english.splitlines()[0].endswith("?")
+    assert question.endswith("？")
+    assert means.endswith("。")
+    assert "\n" not in means
+    for label, translated in (("Mend: ", "解决："), ("Prevent: ", "预防："), ("See: http", "参见：http")):
+        assert f"\n\n{label}" in english
+        assert f"\n\n{translated}" in chinese
+    assert english.rpartition("See: ")[2] == chinese.rpartition("参见：")[2]
+
+
+DEATHS = {
+    "too much memory": child.Answer("", "", None, over_memory=True),
+    "no end": child.Answer("", "", None),
+    "no answer": child.Answer("", "", 0),
+    "an exit code": child.Answer("", "", 3),
+    "a signal of a number": child.Answer("", "", -40),
+    **{number.name: child.Answer("", "", -number) for number in signals.MEANINGS},
+}
+
+
+@pytest.mark.parametrize("answer", DEATHS.values(), ids=DEATHS)
+def test_a_death_is_told_in_chinese(answer: child.Answer) -> None:
+    told = running.Told(deaths=[running.Death("cuda:0 fp32", answer)])
+    (english,) = findings(probing.PROBES["probe-matmul"], told, WITH_GPU)
+    with lang.speaking("zh"):
+        (chinese,) = findings(probing.PROBES["probe-matmul"], told, WITH_GPU)
+    assert chinese.summary.startswith("cuda:0 fp32 上的矩阵乘法：")
+    assert chinese.status is english.status
+    for text in (chinese.why, *(remedy.text for remedy in chinese.remedies)):
+        assert text.endswith("。")
+
+
+def test_an_error_of_the_driver_is_told_in_chinese() -> None:
+    told = running.Told(cases=[{"case": "cuInit", "state": "fail", "code": 803, "name": "X"}])
+    with lang.speaking("zh"):
+        (found,) = findings(probing.PROBES["probe-cuinit"], told, WITH_GPU)
+    assert found.summary == "cuInit 返回 803（X）：内核模块与 libcuda 的版本不同"
+    with lang.speaking("zh"):
+        (found,) = findings(
+            probing.PROBES["probe-conv"], running.Told(cases=[{"case": "cpu", "state": "fail", "why": "Error: no"}])
+        )
+    assert found.summary == "卷积：在 cpu 上失败：Error: no"
+    assert found.why == "cuDNN 无法启动或版本不对，或者结果错误。"

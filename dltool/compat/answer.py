@@ -8,28 +8,30 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from dltool.catalog import Architecture, Support
-from dltool.compat import builds, packages, rules_driver, rules_packages, rules_torch
+from dltool.compat import builds, packages
+
+# isort: off
+# The rules apply in the order in which they are loaded.
+from dltool.compat import rules_driver, rules_forward, rules_kernel_module
+from dltool.compat import rules_packages, rules_cudnn, rules_nccl, rules_stack
+from dltool.compat import rules_torch, rules_gpu_code
+
+# isort: on
 from dltool.compat.builds import cuda_of_build
 from dltool.compat.drivers import branches_for, driver_floor
 from dltool.compat.question import Question
 from dltool.compat.rules import RULES
 from dltool.compat.versions import version
+from dltool.lang import tr
 from dltool.results import Compatibility, Finding, Recommendation, Status
 
 __all__ = ["TorchChoice", "answer", "judge", "newest_torch", "recommend", "support"]
-_LOADED = (rules_driver, rules_torch, rules_packages)
-_RELAXED = {
-    "kernel_module": "the other kernel modules",
-    "driver": "another driver",
-    "python": "another Python",
-    "packages": "none of the other packages",
-    "cuda": "another toolkit",
-    "glibc": "a newer C library",
-    "musl": "a distribution with glibc",
-    "os": "Linux",
-    "compute_capabilities": "another GPU",
-}
-"""Constraints, one of which may be moved, and what is then in their place; the cheapest to move first."""
+_LOADED = (
+    rules_driver, rules_forward, rules_kernel_module, rules_packages, rules_cudnn, rules_nccl, rules_stack, rules_torch,
+    rules_gpu_code,
+)  # fmt: skip
+_RELAXED = ("kernel_module", "driver", "python", "packages", "cuda", "glibc", "musl", "os", "compute_capabilities")
+"""Constraints, one of which may be moved; the cheapest to move first."""
 _PINNED = ("torchvision", "torchaudio", "torchtext", "torchdata")
 """Companions that are installed beside torch; triton and NumPy come by themselves."""
 _MOVABLE = ("kernel_module", "driver", "python", "packages", "cuda")
@@ -72,8 +74,13 @@ def answer(question: Question) -> Compatibility:
         verdict=verdict(findings),
         findings=findings,
         recommend=_recommendation(question, choice, moved),
-        relax=tuple(f"{text}: torch {found.torch}+{found.build} would suit" for _, found, text in moved),
+        relax=tuple(_would_suit(text, found) for _, found, text in moved),
     )
+
+
+def _would_suit(instead: str, found: TorchChoice) -> str:
+    name = f"torch {found.torch}+{found.build}"
+    return tr(f"{instead}: {name} would suit", f"{instead}：则 {name} 合适")
 
 
 def recommend(question: Question) -> Recommendation | None:
@@ -94,18 +101,25 @@ def _recommendation(
         choice, needs = next(((found, text) for field, found, text in moved if field in _MOVABLE), (None, ""))
     if choice is None:
         return None
-    same = question.torch == choice.torch and question.build == choice.build
-    why = "what was asked is the newest that suits" if same else "the newest published build that suits all that was asked"
-    if needs:
-        why = f"nothing suits as it is; this does with {needs}"
     return Recommendation(
         torch=choice.torch,
         build=choice.build,
         install=(f"python -m pip install {choice.requirements()}",),
         packages=choice.companions,
         needs=needs,
-        why=why if choice.verdict == "ok" else f"{why}; it works with a limit, see its findings",
+        why=_why(question, choice, needs),
     )
+
+
+def _why(question: Question, choice: TorchChoice, needs: str) -> str:
+    if needs:
+        why = tr(f"nothing suits as it is; this does with {needs}", f"目前没有合适的；改用以下条件后它合适：{needs}")
+    elif question.torch == choice.torch and question.build == choice.build:
+        why = tr("what was asked is the newest that suits", "所问的就是合适的最新版本")
+    else:
+        why = tr("the newest published build that suits all that was asked", "符合所问各项的最新发布构建")
+    limit = tr("; it works with a limit, see its findings", "；可用但有限制，见上面的说明")
+    return why if choice.verdict == "ok" else why + limit
 
 
 def choose(question: Question) -> TorchChoice | None:
@@ -151,27 +165,45 @@ def _choice(question: Question, names: Sequence[str], word: str) -> TorchChoice:
 def _relaxed(question: Question) -> Iterator[tuple[str, TorchChoice, str]]:
     """The constraint, the best without it, and in words what must be in its place."""
     free = Question()
-    for field, instead in _RELAXED.items():
+    for field in _RELAXED:
         if getattr(question, field) == getattr(free, field):
             continue
         choice = choose(replace(question, **{field: getattr(free, field)}))
         if choice is not None:
-            if field == "driver":
-                instead = "a newer JetPack" if question.tegra else _drivers_for(question.compute_capabilities, choice.build)
-            yield field, choice, instead
+            yield field, choice, _driver_instead(question, choice) if field == "driver" else _instead(field)
 
 
-def _drivers_for(compute_capabilities: Sequence[str], build: str) -> str:
+def _instead(field: str) -> str:
+    """What is in the place of a constraint that is moved."""
+    return {
+        "kernel_module": tr("the other kernel modules", "另一种内核模块"),
+        "python": tr("another Python", "另一个 Python"),
+        "packages": tr("none of the other packages", "不装其他软件包"),
+        "cuda": tr("another toolkit", "另一个工具包"),
+        "glibc": tr("a newer C library", "更新的 C 库"),
+        "musl": tr("a distribution with glibc", "使用 glibc 的发行版"),
+        "os": "Linux",
+        "compute_capabilities": tr("another GPU", "另一块 GPU"),
+    }[field]
+
+
+def _driver_instead(question: Question, choice: TorchChoice) -> str:
     """The driver branches that drive all GPUs and run the build's CUDA."""
-    floor = driver_floor(cuda_of_build(build) or "")
+    if question.tegra:
+        return tr("a newer JetPack", "更新的 JetPack")
+    capabilities = question.compute_capabilities
+    floor = driver_floor(cuda_of_build(choice.build) or "")
     branches = [
         int(row["branch"])
-        for row in branches_for(compute_capabilities[0] if compute_capabilities else "7.5")
-        if all(row in branches_for(capability) for capability in compute_capabilities)
+        for row in branches_for(capabilities[0] if capabilities else "7.5")
+        if all(row in branches_for(capability) for capability in capabilities)
         and (floor is None or int(row["branch"]) >= version(floor.floor).major)
         and row["type"] != "developer"
     ]
-    return f"driver branch {branches[0]} to {branches[-1]}" if branches else "another driver"
+    if not branches:
+        return tr("another driver", "另一个驱动")
+    first, last = branches[0], branches[-1]
+    return tr(f"driver branch {first} to {last}", f"{first} 到 {last} 分支的驱动")
 
 
 def newest_torch(

@@ -6,15 +6,19 @@ import re
 from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dltool import names, tables
 from dltool.catalog import board
-from dltool.compat import builds, packages, rules_packages
+from dltool.compat import builds, packages
 from dltool.compat.drivers import driver_branch, forward_package
 from dltool.compat.gpucode import TEGRA
 from dltool.compat.question import Question
+from dltool.compat.rules_nccl import NCCL
+from dltool.compat.rules_packages import COMPANIONS
 from dltool.compat.versions import compute_capability, parse, version
 from dltool.errors import UsageError, unknown_name
+from dltool.lang import tr
 from dltool.systems import is_system, members
 
 _PACKAGE = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:==?\s*([^\s=].*?))?\s*")
@@ -61,19 +65,12 @@ def ask(
         UsageError: a value is none, says too little, or contradicts another.
     """
     assumed: list[str] = []
-    texts = (driver, gpu, cc, cuda, cudnn, torch, python, os, arch, glibc, kernel_module, compat_package, gcc, extension_ptx)
-    if any(text is not None and not text.strip() for text in texts):
-        raise UsageError("an option has no value", remedy="Leave it out, or give it one: --driver 535.183.01")
-    system = _one_of("system", os, ("linux", "windows", "wsl")) or (base.os if base else "linux")
+    _refuse_empty(
+        driver, gpu, cc, cuda, cudnn, torch, python, os, arch, glibc, kernel_module, compat_package, gcc, extension_ptx
+    )
     capabilities, segments = _gpus(gpu, cc, assumed)
-    processor = _one_of("processor", builds.processor_name(arch) if arch else None, ("x86_64", "aarch64"))
-    if processor is None and set(segments) & {"jetson", "superchip"}:
-        processor = "aarch64"
-        assumed.append("this GPU sits beside an Arm processor: aarch64")
-    elif processor is None and os is None and base is None:
-        assumed.append("no system was named: Linux on x86_64")
+    system, processor = _platform(os, arch, segments, base, assumed)
     release, build = _torch(torch, system, processor, assumed)
-    musl = glibc is not None and glibc.strip().casefold() == "musl"
     given = {
         "driver": _driver(driver, assumed),
         "compute_capabilities": capabilities,
@@ -86,8 +83,7 @@ def ask(
         "python": parse("Python", python, parts=2, example="3.12") if python else None,
         "os": system,
         "arch": processor,
-        "musl": musl or None,
-        "glibc": parse("glibc", glibc, parts=2, example="2.31") if glibc and not musl else None,
+        **_c_library(glibc),
         "kernel_module": _one_of("kernel module", kernel_module, ("open", "proprietary")),
         "compat_package": _compat_package(compat_package),
         "gcc": parse("gcc", gcc, parts=1, example="13.2") if gcc else None,
@@ -95,9 +91,39 @@ def ask(
         "packages": {**(base.packages if base else {}), **_packages(with_)} or None,
     }
     _contradictions(given)
+    return Asked(question=_over(base, given), assumed=tuple(assumed))
+
+
+def _refuse_empty(*options: str | None) -> None:
+    if any(text is not None and not text.strip() for text in options):
+        raise UsageError("an option has no value", remedy="Leave it out, or give it one: --driver 535.183.01")
+
+
+def _platform(
+    os: str | None, arch: str | None, segments: tuple[str, ...], base: Question | None, assumed: list[str]
+) -> tuple[str, str | None]:
+    """System and processor; what the GPU says of the processor counts where nobody names one."""
+    system = _one_of("system", os, ("linux", "windows", "wsl")) or (base.os if base else "linux")
+    processor = _one_of("processor", builds.processor_name(arch) if arch else None, ("x86_64", "aarch64"))
+    if processor is None and set(segments) & {"jetson", "superchip"}:
+        processor = "aarch64"
+        assumed.append(tr("this GPU sits beside an Arm processor: aarch64", "这种 GPU 搭配 Arm 处理器：aarch64"))
+    elif processor is None and os is None and base is None:
+        assumed.append(tr("no system was named: Linux on x86_64", "没有指明系统：按 x86_64 上的 Linux 处理"))
+    return system, processor
+
+
+def _c_library(text: str | None) -> dict[str, object]:
+    """glibc and its version, or musl."""
+    if text is not None and text.strip().casefold() == "musl":
+        return {"musl": True, "glibc": None}
+    return {"musl": None, "glibc": parse("glibc", text, parts=2, example="2.31") if text else None}
+
+
+def _over(base: Question | None, given: Mapping[str, object]) -> Question:
+    """The question with what was given in the place of what is in `base`."""
     known = {name: value for name, value in given.items() if value not in (None, ())}
-    start = {name: getattr(base, name) for name in base.__struct_fields__} if base else {}
-    return Asked(question=Question(**{**start, **known}), assumed=tuple(assumed))
+    return replace(base or Question(), **known)
 
 
 def _contradictions(given: Mapping[str, object]) -> None:
@@ -125,10 +151,19 @@ def _driver(text: str | None, assumed: list[str]) -> str | None:
         return driver
     row = driver_branch(driver)
     if row is None or row["branch"] != driver:
-        assumed.append(f"driver {driver} is a branch that is not in the tables: taken for {driver}.0")
+        told = tr(
+            f"driver {driver} is a branch that is not in the tables: taken for {driver}.0",
+            f"驱动 {driver} 是数据表中没有的分支：按 {driver}.0 处理",
+        )
+        assumed.append(told)
         return f"{driver}.0"
-    assumed.append(f"driver {driver} is a branch: taken for its first version, {row['first_version']}")
-    return row["first_version"]
+    first = row["first_version"]
+    told = tr(
+        f"driver {driver} is a branch: taken for its first version, {first}",
+        f"驱动 {driver} 是一个分支：按其首个版本 {first} 处理",
+    )
+    assumed.append(told)
+    return first
 
 
 def _cuda(text: str | None) -> str | None:
@@ -166,7 +201,11 @@ def _torch(text: str | None, system: str, arch: str | None, assumed: list[str]) 
     aarch64 = builds.processor_name(arch or "") == "aarch64"
     served = row["windows"] if system == "windows" else row["linux_aarch64"] if aarch64 else row["default_build"]
     build = row["default_build"] if served == "cuda" else served or row["default_build"]
-    assumed.append(f"torch {release} without a build: taken for what PyPI serves there, {build}")
+    told = tr(
+        f"torch {release} without a build: taken for what PyPI serves there, {build}",
+        f"torch {release} 没有指明构建：按 PyPI 在该平台提供的 {build} 处理",
+    )
+    assumed.append(told)
     return release, build
 
 
@@ -177,7 +216,11 @@ def _release(text: str, assumed: list[str]) -> str:
     patches = [row["torch"] for row in builds.releases() if row["torch"].startswith(f"{release}.")]
     if not patches:
         return f"{release}.0"
-    assumed.append(f"torch {release} is a series: taken for its newest release, {patches[0]}")
+    told = tr(
+        f"torch {release} is a series: taken for its newest release, {patches[0]}",
+        f"torch {release} 是一个系列：按其最新版本 {patches[0]} 处理",
+    )
+    assumed.append(told)
     return patches[0]
 
 
@@ -199,7 +242,11 @@ def _boards(gpu: str, assumed: list[str]) -> tuple[tuple[str, ...], tuple[str, .
     if not found.shipped and not found.boards:
         raise UsageError(f"no GPU called `{gpu}` ever shipped: {found.note}", remedy="See: dltool gpu-info --list")
     if not found.shipped:
-        assumed.append(f"nothing called {gpu} ever shipped ({found.note}): taken for {found.boards[0]}")
+        told = tr(
+            f"nothing called {gpu} ever shipped ({found.note}): taken for {found.boards[0]}",
+            f"从未有过名为 {gpu} 的产品：按 {found.boards[0]} 处理",
+        )
+        assumed.append(told)
     boards = [board(name) for member in found.boards for name in (members(member) if is_system(member) else (member,))]
     capabilities = tuple(dict.fromkeys(own.compute_capability for own in boards if own.compute_capability))
     if len(capabilities) != 1:
@@ -222,7 +269,7 @@ def _compat_package(text: str | None) -> str | None:
 
 
 def _packages(texts: Iterable[str]) -> dict[str, str]:
-    known = tuple(dict.fromkeys((*rules_packages.COMPANIONS, *rules_packages.NCCL, *packages.stack_components())))
+    known = tuple(dict.fromkeys((*COMPANIONS, *NCCL, *packages.stack_components())))
     found: dict[str, str] = {}
     for text in texts:
         match = _PACKAGE.fullmatch(text)

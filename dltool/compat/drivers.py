@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from dltool import tables
-from dltool.compat.versions import known_version, version
+from dltool.compat.versions import known_version, major, minor, version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,3 +101,16 @@ def forward_state(package: tables.Row, driver: str) -> str:
         "ended": "ended_branches",
     }
     return next((state for state, column in columns.items() if branch["branch"] in package[column].split()), "unknown")
+
+
+def lifts(name: str | None, driver: str | None, cuda: str, *, exactly: bool = False) -> bool:
+    """Does this cuda-compat package bring this CUDA to the driver?
+
+    Args:
+        exactly: for PTX; for machine code the major of the CUDA is enough.
+    """
+    package = forward_package(name) if name else None
+    if package is None or driver is None or forward_state(package, driver) not in ("works", "ended"):
+        return False
+    newer = version(package["cuda"]) >= version(minor(cuda))
+    return newer or (not exactly and major(package["cuda"]) == major(cuda))

@@ -9,6 +9,7 @@ from packaging.version import Version
 
 from dltool import tables
 from dltool.compat.versions import accepts, known_version, minor, version
+from dltool.lang import tr
 
 
 @cache
@@ -30,7 +31,7 @@ def companion_suits(torch: str, name: str, installed: str, *, windows: bool = Fa
     if row is None or have is None:
         return None
     if not row["accepts"]:
-        return False, row["note"]
+        return False, tr(row["note"], row["note_zh"])
     return accepts(row["accepts"], have.public), row["version"] or row["accepts"]
 
 
@@ -77,10 +78,14 @@ def stack_components() -> tuple[str, ...]:
     return tuple(name for name in names if name != "ptx-jit")
 
 
-def least_cudnn(row: tables.Row) -> str | None:
-    """The least cuDNN with which a package of other_stack.csv works, as its note says: "cuDNN 8.6 or a later one"."""
-    match = re.match(r"cuDNN (\d+\.\d+) or a later", row["note"])
-    return match[1] if match else None
+def triton_row(installed: str) -> tables.Row | None:
+    """What a release of Triton needs of driver, PTX assembler and loader; None where the table does not know it."""
+    return next((row for row in tables.rows("compat/triton") if accepts(row["triton"], installed)), None)
+
+
+def note(row: tables.Row) -> str:
+    """What a row of companions.csv or other_stack.csv tells people, in their language; empty where it tells nothing."""
+    return tr(row["note"], row["note_zh"] and f"{row['note_zh']}。")
 
 
 def cuda_suits(cell: str, cuda: str) -> bool:

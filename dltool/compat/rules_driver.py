@@ -1,4 +1,4 @@
-"""Rules of the driver: which GPUs it drives, which CUDA it runs, and what a forward-compatibility package lifts."""
+"""Rules of the driver: which GPUs it drives, and which CUDA it runs."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from dltool.compat import drivers
 from dltool.compat.gpucode import TEGRA, is_known
 from dltool.compat.question import Question
-from dltool.compat.rules import asked, broken, good, limited, noted, rule, seen, unknown
-from dltool.compat.versions import known_version, major, minor, version
-from dltool.results import Finding, Risk, Scope
+from dltool.compat.rules import asked, broken, good, noted, rule, seen, unknown
+from dltool.compat.versions import known_version, major, version
+from dltool.lang import tr
+from dltool.results import Evidence, Finding, Risk, Scope
 
 _ONE_PLATFORM = 13
 """CUDA from which on Jetson and server GPUs share their drivers' numbers."""
-_OPEN_FROM = 515
-"""First branch with open kernel modules."""
-_ALL_DATACENTER = frozenset({"6.0", "7.0", "8.0", "9.0", "10.0", "10.3"})
-"""Compute capabilities that no GeForce has."""
 
 
 @rule("gpu-known")
@@ -25,7 +22,11 @@ def gpu_known(question: Question) -> Iterator[Finding]:
     for capability in question.compute_capabilities:
         if not is_known(capability):
             yield unknown(
-                f"no GPU of compute capability {capability} is in the tables", asked("compute capability", capability)
+                tr(
+                    f"no GPU of compute capability {capability} is in the tables",
+                    f"数据表中没有计算能力 {capability} 的 GPU",
+                ),
+                asked("compute capability", capability),
             )
 
 
@@ -39,13 +40,23 @@ def driver_drives_gpu(question: Question) -> Iterator[Finding]:
         if not is_known(capability):
             continue  # said by the rule before
         if capability in TEGRA:
-            yield noted(f"the driver of a GPU of compute capability {capability} comes with its system (JetPack)")
+            yield noted(
+                tr(
+                    f"the driver of a GPU of compute capability {capability} comes with its system (JetPack)",
+                    f"计算能力 {capability} 的 GPU 的驱动随其系统（JetPack）提供",
+                )
+            )
         elif branch is None and drivers.is_newer_than_data(question.driver):
             yield _beyond(question.driver, capability)
         elif branch is None or not branch["min_cc"]:
-            yield unknown(f"driver {question.driver} is not in the table of branches", asked("driver", question.driver))
+            yield unknown(not_listed(question.driver), asked("driver", question.driver))
         else:
             yield _within(question.driver, branch, capability)
+
+
+def not_listed(driver: str) -> str:
+    """That a driver is of no branch of the table."""
+    return tr(f"driver {driver} is not in the table of branches", f"分支表中没有驱动 {driver}")
 
 
 def _beyond(driver: str, capability: str) -> Finding:
@@ -54,9 +65,17 @@ def _beyond(driver: str, capability: str) -> Finding:
     if last and last[-1]["branch"] != latest and int(last[-1]["branch"]) < int(latest):
         return _dropped(driver, last[-1]["branch"], capability, last[-1]["source"])
     return unknown(
-        f"driver {driver} is newer than this data, which ends with branch {latest}",
+        tr(
+            f"driver {driver} is newer than this data, which ends with branch {latest}",
+            f"驱动 {driver} 比本数据新，数据到 {latest} 分支为止",
+        ),
         asked("driver", driver),
-        why=f"Branch {latest} drives compute capability {capability}; later ones are not known here." if last else "",
+        why=tr(
+            f"Branch {latest} drives compute capability {capability}; later ones are not known here.",
+            f"{latest} 分支支持计算能力 {capability}；更新的分支这里不了解。",
+        )
+        if last
+        else "",
     )
 
 
@@ -75,26 +94,49 @@ def _within(driver: str, branch: dict[str, str], capability: str) -> Finding:
         last = drivers.branches_for(capability)
         return _dropped(driver, last[-1]["branch"] if last else None, capability, branch["source"])
     if device > version(branch["max_cc"]):
-        first = drivers.branches_for(capability)
-        fix = f"Install driver branch {first[0]['branch']} or later." if first else "Install a later driver."
         return broken(
-            f"driver {driver} is older than GPUs of compute capability {capability}",
+            tr(
+                f"driver {driver} is older than GPUs of compute capability {capability}",
+                f"驱动 {driver} 早于计算能力 {capability} 的 GPU",
+            ),
             *evidence,
-            why="A driver knows the GPUs that existed when its branch began.",
-            fix=fix,
+            why=tr("A driver knows the GPUs that existed when its branch began.", "驱动只认识其分支开始时已有的 GPU。"),
+            fix=_later_branch(capability),
             risk=Risk.ROOT,
             scope=Scope.HOST,
         )
-    return good(f"driver branch {branch['branch']} drives compute capability {capability}", *evidence)
+    return good(
+        tr(
+            f"driver branch {branch['branch']} drives compute capability {capability}",
+            f"驱动分支 {branch['branch']} 支持计算能力 {capability}",
+        ),
+        *evidence,
+    )
+
+
+def _later_branch(capability: str) -> str:
+    branches = drivers.branches_for(capability)
+    if not branches:
+        return tr("Install a later driver.", "安装更新的驱动。")
+    first = branches[0]["branch"]
+    return tr(f"Install driver branch {first} or later.", f"安装 {first} 或更新分支的驱动。")
 
 
 def _dropped(driver: str, last: str | None, capability: str, source: str) -> Finding:
     return broken(
-        f"driver {driver} no longer drives GPUs of compute capability {capability}",
+        tr(
+            f"driver {driver} no longer drives GPUs of compute capability {capability}",
+            f"驱动 {driver} 已不再支持计算能力 {capability} 的 GPU",
+        ),
         asked("driver", driver),
         seen("last branch", last, "driver_branches", source),
-        why="NVIDIA ended the support of this architecture with an earlier branch.",
-        fix=f"Stay on driver branch {last}." if last else "Take an older driver branch.",
+        why=tr(
+            "NVIDIA ended the support of this architecture with an earlier branch.",
+            "NVIDIA 在更早的分支之后就停止了对该架构的支持。",
+        ),
+        fix=tr(f"Stay on driver branch {last}.", f"继续使用 {last} 分支的驱动。")
+        if last
+        else tr("Take an older driver branch.", "使用更旧的驱动分支。"),
         risk=Risk.ROOT,
         scope=Scope.HOST,
     )
@@ -105,9 +147,10 @@ def driver_runs_cuda(question: Question) -> Iterator[Finding]:
     """A driver runs the programs of its own CUDA and older ones; within one major from CUDA 11 on, newer ones too."""
     if question.driver is None:
         return
-    for what, cuda in (("PyTorch", question.cuda_of_torch), ("the toolkit", question.cuda)):
-        if cuda is not None:
-            yield _runs(question, what, cuda)
+    if question.cuda_of_torch is not None:
+        yield _runs(question, tr("PyTorch", " PyTorch 的"), question.cuda_of_torch)
+    if question.cuda is not None:
+        yield _runs(question, tr("the toolkit", "工具包的"), question.cuda)
 
 
 def _runs(question: Question, what: str, cuda: str) -> Finding:
@@ -115,177 +158,85 @@ def _runs(question: Question, what: str, cuda: str) -> Finding:
     floor = drivers.driver_floor(cuda, windows=question.windows_driver)
     have = known_version(question.driver)
     if floor is None or have is None:
-        return unknown(f"the least {system} driver for CUDA {cuda} is not in the table", asked("CUDA", cuda))
+        return unknown(
+            tr(
+                f"the least {system} driver for CUDA {cuda} is not in the table",
+                f"数据表中没有 CUDA {cuda} 所需的最低 {system} 驱动",
+            ),
+            asked("CUDA", cuda),
+        )
     evidence = (
         asked("driver", question.driver),
         seen(f"least {system} driver for CUDA {cuda}", floor.floor, "cuda", floor.source),
     )
-    if question.tegra and have.major >= version(floor.floor).major:
-        return noted(f"driver {question.driver} of this Tegra is of the branch that runs CUDA {cuda}", *evidence)
-    if question.tegra and major(cuda) < _ONE_PLATFORM:
-        return noted(f"which drivers of a Tegra run CUDA {cuda} is bound to its JetPack, not to this table", *evidence)
+    if question.tegra and (of_tegra := _on_tegra(question, cuda, have.major >= version(floor.floor).major, evidence)):
+        return of_tegra
     if have >= version(floor.floor):
-        own = version(floor.own) if floor.own else None
-        how = "by minor-version compatibility" if own is not None and have < own else "by its own CUDA or a newer one"
-        why = (
-            f"CUDA {cuda} came with driver {floor.own}; all of CUDA {major(cuda)}.x runs from {floor.floor} on." if own else ""
+        return _new_enough(question, what, cuda, floor, evidence)
+    if drivers.lifts(question.compat_package, question.driver, cuda):
+        return good(
+            tr(
+                f"driver {question.driver} runs CUDA {cuda} of {what} through {question.compat_package}",
+                f"驱动 {question.driver} 借助 {question.compat_package} 可以运行{what} CUDA {cuda}",
+            ),
+            *evidence,
         )
-        return good(f"driver {question.driver} runs CUDA {cuda} of {what} {how}", *evidence, why=why)
-    if _lifted(question, cuda):
-        return good(f"driver {question.driver} runs CUDA {cuda} of {what} through {question.compat_package}", *evidence)
     return broken(
-        f"driver {question.driver} is too old for CUDA {cuda} of {what}",
+        tr(
+            f"driver {question.driver} is too old for CUDA {cuda} of {what}",
+            f"驱动 {question.driver} 对{what} CUDA {cuda} 来说太旧",
+        ),
         *evidence,
-        why=f"Programs of CUDA {cuda} need a {system} driver from {floor.floor} on.",
-        fix=f"Install driver {floor.floor} or later, or take a build for an older CUDA.",
+        why=tr(
+            f"Programs of CUDA {cuda} need a {system} driver from {floor.floor} on.",
+            f"CUDA {cuda} 的程序需要 {floor.floor} 或更新的 {system} 驱动。",
+        ),
+        fix=tr(
+            f"Install driver {floor.floor} or later, or take a build for an older CUDA.",
+            f"安装 {floor.floor} 或更新的驱动，或改用针对较旧 CUDA 的构建。",
+        ),
         risk=Risk.ROOT,
         scope=Scope.HOST,
     )
 
 
-def _lifted(question: Question, cuda: str, *, exactly: bool = False) -> bool:
-    """Does the compat package that was asked for bring this CUDA? Its major is enough for machine code, not for PTX."""
-    package = drivers.forward_package(question.compat_package) if question.compat_package else None
-    if package is None or question.driver is None or drivers.forward_state(package, question.driver) not in ("works", "ended"):
-        return False
-    newer = version(package["cuda"]) >= version(minor(cuda))
-    return newer or (not exactly and major(package["cuda"]) == major(cuda))
-
-
-@rule("forward-compatibility")
-def forward_compatibility(question: Question) -> Iterator[Finding]:
-    """cuda-compat packages serve older branches, on data-centre GPUs and Linux only."""
-    if question.compat_package is None:
-        return
-    package = drivers.forward_package(question.compat_package)
-    if package is None:
-        yield unknown(f"{question.compat_package} is not in the table", asked("package", question.compat_package))
-        return
-    evidence = (
-        asked("package", package["package"]),
-        seen("serves branches", package["works_from_branches"], "forward_compat", package["source"]),
-    )
-    others = [segment for segment in question.gpu_segments if segment not in ("datacenter", "superchip", "jetson")]
-    if question.os != "linux":
-        yield broken("forward-compatibility packages are for Linux only", *evidence, why="NVIDIA publishes none for others.",
-                     fix="Install a newer driver.", risk=Risk.ROOT, scope=Scope.HOST)  # fmt: skip
-    elif others:
-        yield broken(
-            f"{package['package']} does not serve this GPU ({others[0]}): error 804",
-            *evidence,
-            why="Forward compatibility is for data-centre GPUs, some RTX boards of NGC-ready servers, and Jetson.",
-            fix="Remove the package from LD_LIBRARY_PATH and install a newer driver.",
-            risk=Risk.ROOT,
-            scope=Scope.HOST,
+def _new_enough(
+    question: Question, what: str, cuda: str, floor: drivers.DriverFloor, evidence: tuple[Evidence, ...]
+) -> Finding:
+    have, own = known_version(question.driver), known_version(floor.own)
+    if own is not None and have is not None and have < own:
+        summary = tr(
+            f"driver {question.driver} runs CUDA {cuda} of {what} by minor-version compatibility",
+            f"驱动 {question.driver} 凭次版本兼容可以运行{what} CUDA {cuda}",
         )
-    elif not question.gpu_segments and set(question.compute_capabilities) - _ALL_DATACENTER:
-        yield limited(
-            f"{package['package']} serves data-centre GPUs only, and whether this is one was not said",
-            *evidence,
-            why="On a GeForce the program ends with error 804.",
-            fix="Name the GPU: --gpu A10.",
-        )
-    if question.driver is not None:
-        yield _state(package, question.driver)
-
-
-def _state(package: dict[str, str], driver: str) -> Finding:
-    name = package["package"]
-    evidence = (
-        asked("driver", driver),
-        seen("serves branches", package["works_from_branches"], "forward_compat", package["source"]),
-    )
-    state = drivers.forward_state(package, driver)
-    if state == "works":
-        return good(f"{name} serves driver {driver}", *evidence, why="Its folder must come first in LD_LIBRARY_PATH.")
-    if state == "not_needed":
-        return noted(f"driver {driver} has CUDA {package['cuda']} itself: {name} is not needed", *evidence)
-    if state == "ended":
-        return limited(
-            f"{name} served driver {driver}, whose branch has ended",
-            *evidence,
-            why="NVIDIA lists living branches only.",
-            fix="Move to a branch that is supported.",
-        )
-    if state == "unsupported":
-        return broken(
-            f"{name} is older than driver {driver}: error 803",
-            *evidence,
-            why="A compat package that is older than the driver takes the place of a newer libcuda.",
-            fix=f"Remove {name}: the driver runs CUDA {package['cuda']} by itself.",
-            risk=Risk.ROOT,
-        )
-    if drivers.driver_branch(driver) is None:
-        return unknown(f"driver {driver} is not in the table of branches", *evidence)
-    return limited(
-        f"NVIDIA does not list driver {driver} for {name}",
-        *evidence,
-        why="Packages serve the production and long-term branches that are listed; others are not supported.",
-        fix="Move to a listed branch, or install a driver that has this CUDA itself.",
-    )
-
-
-@rule("kernel-module")
-def kernel_module(question: Question) -> Iterator[Finding]:
-    """Some GPUs need the open kernel modules, some the proprietary ones."""
-    if question.kernel_module is None or question.os != "linux" or question.tegra:
-        return
-    for capability in question.compute_capabilities:
-        row = drivers.kernel_module_rule(capability)
-        if row is None:
-            yield unknown(f"which kernel modules compute capability {capability} needs is not in the table")
-            continue
-        evidence = (
-            asked("kernel module", question.kernel_module),
-            seen(row["architecture"], row[question.kernel_module], "kernel_modules", row["source"]),
-        )
-        other = {"open": "proprietary", "proprietary": "open"}[question.kernel_module]
-        grace = question.kernel_module == "proprietary" and capability == "9.0" and "superchip" in question.gpu_segments
-        if question.kernel_module == "open" and _before_open(question):
-            yield broken(
-                f"driver {question.driver} has no open kernel modules",
-                *evidence,
-                why=f"They came with branch {_OPEN_FROM}.",
-                fix="Install the proprietary ones, or a newer driver.",
-                risk=Risk.REBOOT,
-                scope=Scope.HOST,
-            )
-        elif row[question.kernel_module] == "unsupported" or grace:
-            yield broken(
-                f"the {question.kernel_module} kernel modules do not drive {row['architecture']}",
-                *evidence,
-                why="RmInitAdapter fails, and no device appears.",
-                fix=f"Install the {other} kernel modules of the same driver version.",
-                risk=Risk.REBOOT,
-                scope=Scope.HOST,
-            )
-        else:
-            yield good(f"the {question.kernel_module} kernel modules drive {row['architecture']}", *evidence)
-
-
-def _before_open(question: Question) -> bool:
-    have = known_version(question.driver)
-    return have is not None and have.major < _OPEN_FROM
-
-
-@rule("extension-ptx")
-def extension_ptx(question: Question) -> Iterator[Finding]:
-    """The driver compiles PTX only of its own CUDA and older: minor-version compatibility does not reach it."""
-    cuda = question.extension_ptx
-    if cuda is None or question.driver is None:
-        return
-    floor, have = drivers.driver_floor(cuda, windows=question.windows_driver), known_version(question.driver)
-    if floor is None or floor.own is None or have is None:
-        yield unknown(f"the driver that came with CUDA {cuda} is not in the table")
-        return
-    evidence = (asked("driver", question.driver), seen(f"driver of CUDA {cuda}", floor.own, "cuda", floor.source))
-    if have >= version(floor.own) or _lifted(question, cuda, exactly=True):
-        yield good(f"driver {question.driver} compiles PTX of CUDA {cuda}", *evidence)
     else:
-        yield limited(
-            f"PTX of CUDA {cuda} is newer than the compiler in driver {question.driver}",
-            *evidence,
-            why="CUDA_ERROR_UNSUPPORTED_PTX_VERSION: PTX runs under the driver of its own toolkit or a later one.",
-            fix=f"Build machine code for the GPU (TORCH_CUDA_ARCH_LIST), or install driver {floor.own} or later; "
-            "on data-centre GPUs a cuda-compat package helps too.",
+        summary = tr(
+            f"driver {question.driver} runs CUDA {cuda} of {what} by its own CUDA or a newer one",
+            f"驱动 {question.driver} 自带的 CUDA 足够新，可以运行{what} CUDA {cuda}",
         )
+    why = tr(
+        f"CUDA {cuda} came with driver {floor.own}; all of CUDA {major(cuda)}.x runs from {floor.floor} on.",
+        f"CUDA {cuda} 随驱动 {floor.own} 发布；整个 CUDA {major(cuda)}.x 从 {floor.floor} 起都能运行。",
+    )
+    return good(summary, *evidence, why=why if own else "")
+
+
+def _on_tegra(question: Question, cuda: str, of_its_branch: bool, evidence: tuple[Evidence, ...]) -> Finding | None:
+    """A Jetson, whose driver comes with its system."""
+    if of_its_branch:
+        return noted(
+            tr(
+                f"driver {question.driver} of this Tegra is of the branch that runs CUDA {cuda}",
+                f"这台 Tegra 的驱动 {question.driver} 属于能运行 CUDA {cuda} 的分支",
+            ),
+            *evidence,
+        )
+    if major(cuda) >= _ONE_PLATFORM:
+        return None
+    return noted(
+        tr(
+            f"which drivers of a Tegra run CUDA {cuda} is bound to its JetPack, not to this table",
+            f"Tegra 的哪些驱动能运行 CUDA {cuda} 取决于其 JetPack，而不是本表",
+        ),
+        *evidence,
+    )

@@ -1,20 +1,20 @@
-"""Rules of what stands beside PyTorch: companions, cuDNN, toolkit and compilers, packages built on it."""
+"""Rules of what stands beside PyTorch: companions, toolkit and host compiler."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from dltool import tables
 from dltool.compat import builds, packages
 from dltool.compat.drivers import cuda_release
-from dltool.compat.gpucode import is_known
 from dltool.compat.question import Question
 from dltool.compat.rules import asked, broken, good, limited, noted, rule, seen, unknown
 from dltool.compat.versions import accepts, known_version, major, minor, version
+from dltool.lang import tr
 from dltool.results import Finding
 
-NCCL = ("nccl", "nvidia-nccl-cu11", "nvidia-nccl-cu12", "nvidia-nccl-cu13")
 COMPANIONS = ("torchvision", "torchaudio", "torchtext", "torchdata", "triton", "triton-windows", "numpy")
 
 
@@ -28,68 +28,141 @@ def companions(question: Question) -> Iterator[Finding]:
             yield _companion(question, name, installed)
 
 
+class _Pair(NamedTuple):
+    """A companion beside a torch, and the row of the table for the two."""
+
+    question: Question
+    torch: str
+    name: str
+    installed: str
+    """Empty: any version, wanted along with torch."""
+    row: tables.Row
+
+    @property
+    def belongs(self) -> str:
+        """The version, or the range, that goes with this torch."""
+        return self.row["version"] or self.row["accepts"]
+
+
 def _companion(question: Question, name: str, installed: str) -> Finding:
     torch = question.torch or ""
     row = packages.companion(torch, name, windows=question.os == "windows")
     if row is None:
-        return unknown(f"which {name} goes with torch {torch} is not in the table")
+        return unknown(
+            tr(f"which {name} goes with torch {torch} is not in the table", f"数据表中没有与 torch {torch} 搭配的 {name}")
+        )
+    pair = _Pair(question, torch, name, installed, row)
+    return _not_published(pair) or _not_for_gpu(pair) or (_installed(pair) if installed else _wanted(pair))
+
+
+def _not_published(pair: _Pair) -> Finding | None:
+    """There is none for this build, this torch or this Python."""
+    question, name, row = pair.question, pair.name, pair.row
     published = row["builds"].split()
     if published and question.build is not None and question.build not in published:
+        note = packages.note(row)
         return broken(
-            f"{name} {row['version']} has no build for {question.build}",
+            tr(
+                f"{name} {row['version']} has no build for {question.build}",
+                f"{name} {row['version']} 没有 {question.build} 的构建",
+            ),
             seen(f"builds of {name} {row['version']}", row["builds"], "companions", row["source"]),
-            why=f"Its CUDA must be that of torch. {row['note'].capitalize()}.",
-            fix=f"Take a torch build of {row['builds']}, or do without {name}.",
+            why=tr(f"Its CUDA must be that of torch. {note.capitalize()}.", f"它的 CUDA 必须与 torch 的一致。{note}"),
+            fix=tr(
+                f"Take a torch build of {row['builds']}, or do without {name}.",
+                f"使用 {row['builds']} 之一的 torch 构建，或不使用 {name}。",
+            ),
         )
     if not row["accepts"]:
-        return broken(f"no {name} goes with torch {torch}", seen(name, "none", "companions", row["source"]), why=row["note"],
-                      fix=f"Do without {name}, or take an older torch.")  # fmt: skip
-    belongs = row["version"] or row["accepts"]
+        return broken(
+            tr(f"no {name} goes with torch {pair.torch}", f"没有与 torch {pair.torch} 搭配的 {name}"),
+            seen(name, "none", "companions", row["source"]),
+            why=packages.note(row),
+            fix=tr(f"Do without {name}, or take an older torch.", f"不使用 {name}，或换用更旧的 torch。"),
+        )
     if question.python and row["python"] and not accepts(row["python"], question.python):
         return broken(
-            f"{name} {belongs} has no release for Python {question.python}",
+            tr(
+                f"{name} {pair.belongs} has no release for Python {question.python}",
+                f"{name} {pair.belongs} 没有用于 Python {question.python} 的版本",
+            ),
             asked("Python", question.python),
-            seen(f"Python of {name} {belongs}", row["python"], "companions", row["source"]),
-            why="Its metadata excludes this Python: pip refuses it.",
-            fix="Take another patch release of Python.",
+            seen(f"Python of {name} {pair.belongs}", row["python"], "companions", row["source"]),
+            why=tr("Its metadata excludes this Python: pip refuses it.", "它的元数据排除了这个 Python，pip 会拒绝安装。"),
+            fix=tr("Take another patch release of Python.", "换用 Python 的另一个补丁版本。"),
         )
-    least = _least_capability(name, installed or row["version"])
-    if least and any(version(capability) < version(least) for capability in question.compute_capabilities):
-        return limited(
-            f"{name} {installed or row['version']} is for compute capability {least} and later",
-            seen(f"least compute capability of {name}", least, "other_stack"),
-            why="It may start on older GPUs and fail in single kernels.",
-            fix="Do without torch.compile on this GPU, or take an older torch.",
-        )
-    if not installed:
-        return good(f"{name} {belongs} goes with torch {torch}", seen(name, belongs, "companions", row["source"]))
+    return None
+
+
+def _not_for_gpu(pair: _Pair) -> Finding | None:
+    """The GPU is older than what it is made for."""
+    name, shown = pair.name, pair.installed or pair.row["version"]
+    least = _least_capability(name, shown)
+    if not least or all(version(capability) >= version(least) for capability in pair.question.compute_capabilities):
+        return None
+    return limited(
+        tr(f"{name} {shown} is for compute capability {least} and later", f"{name} {shown} 面向计算能力 {least} 及以上的 GPU"),
+        seen(f"least compute capability of {name}", least, "other_stack"),
+        why=tr("It may start on older GPUs and fail in single kernels.", "在更旧的 GPU 上也许能启动，但个别内核会失败。"),
+        fix=tr(
+            "Do without torch.compile on this GPU, or take an older torch.",
+            "在该 GPU 上不使用 torch.compile，或换用更旧的 torch。",
+        ),
+    )
+
+
+def _wanted(pair: _Pair) -> Finding:
+    return good(
+        tr(
+            f"{pair.name} {pair.belongs} goes with torch {pair.torch}", f"{pair.name} {pair.belongs} 与 torch {pair.torch} 相配"
+        ),
+        seen(pair.name, pair.belongs, "companions", pair.row["source"]),
+    )
+
+
+def _installed(pair: _Pair) -> Finding:
+    """Is this version, of this build, the one that goes with torch?"""
+    name, installed, torch, build, row = pair.name, pair.installed, pair.torch, pair.question.build, pair.row
     have = known_version(installed)
     evidence = (asked(name, installed), seen(f"goes with torch {torch}", row["accepts"], "companions", row["source"]))
     if have is None:
-        return unknown(f"`{installed}` is no version of {name}", *evidence)
+        return unknown(tr(f"`{installed}` is no version of {name}", f"`{installed}` 不是 {name} 的版本号"), *evidence)
     label = have.local or ""
-    if question.build and re.fullmatch(r"cu\d+|cpu", label) and label != question.build:
+    if build and re.fullmatch(r"cu\d+|cpu", label) and label != build:
         return broken(
-            f"{name} {installed} is built for {label}, torch for {question.build}",
+            tr(
+                f"{name} {installed} is built for {label}, torch for {build}",
+                f"{name} {installed} 针对 {label} 构建，而 torch 针对 {build}",
+            ),
             *evidence,
-            why="Each loads the CUDA libraries of its own build; operators are missing.",
-            fix=f"Install {name} {belongs} of {question.build}.",
+            why=tr(
+                "Each loads the CUDA libraries of its own build; operators are missing.",
+                "两者各自加载自己构建所用的 CUDA 库，会缺少算子。",
+            ),
+            fix=tr(f"Install {name} {pair.belongs} of {build}.", f"安装 {build} 的 {name} {pair.belongs}。"),
         )
     if accepts(row["accepts"], have.public):
-        return good(f"{name} {installed} goes with torch {torch}", *evidence)
+        return good(tr(f"{name} {installed} goes with torch {torch}", f"{name} {installed} 与 torch {torch} 相配"), *evidence)
     if name == "numpy":
         return limited(
-            f"torch {torch} was compiled for NumPy 1: tensors and arrays do not pass between it and NumPy {installed}",
+            tr(
+                f"torch {torch} was compiled for NumPy 1: tensors and arrays do not pass between it and NumPy {installed}",
+                f"torch {torch} 针对 NumPy 1 编译：张量和数组无法在它与 NumPy {installed} 之间传递",
+            ),
             *evidence,
-            why=row["note"] or "The C interface of NumPy 2 is another one.",
-            fix="Install numpy<2, or a newer torch.",
+            why=packages.note(row) or tr("The C interface of NumPy 2 is another one.", "NumPy 2 的 C 接口不同。"),
+            fix=tr("Install numpy<2, or a newer torch.", "安装 numpy<2，或换用更新的 torch。"),
             commands=('python -m pip install "numpy<2"',),
         )
     return broken(
-        f"{name} {installed} does not go with torch {torch}",
+        tr(f"{name} {installed} does not go with torch {torch}", f"{name} {installed} 与 torch {torch} 不相配"),
         *evidence,
-        why=row["note"] or f"{name} is compiled for one torch: undefined symbols, or pip changes torch.",
-        fix=f"Install {name} {belongs}.",
+        why=packages.note(row)
+        or tr(
+            f"{name} is compiled for one torch: undefined symbols, or pip changes torch.",
+            f"{name} 只针对一个 torch 编译：会出现未定义符号，或者 pip 会改动 torch。",
+        ),
+        fix=tr(f"Install {name} {pair.belongs}.", f"安装 {name} {pair.belongs}。"),
     )
 
 
@@ -101,129 +174,6 @@ def _least_capability(name: str, installed: str) -> str:
     return min((row["min_cc"] for row in rows if row["min_cc"]), key=version, default="")
 
 
-@rule("cudnn")
-def cudnn(question: Question) -> Iterator[Finding]:
-    """cuDNN is published for some CUDA majors and serves some GPUs; its major must be the one that PyTorch was built with."""
-    release = builds.torch_release(question.torch) if question.torch else None
-    brought = builds.cudnn_of_build(release, question.build) if release and question.build else None
-    cuda = question.cuda_of_torch or question.cuda
-    if question.cudnn is not None:
-        yield from _replaced(question.cudnn, brought, cuda, question)
-    elif brought is not None and cuda is not None:
-        for capability in filter(is_known, question.compute_capabilities):
-            yield from _serves(brought, cuda, capability, own=True)
-
-
-def _replaced(cudnn: str, brought: str | None, cuda: str | None, question: Question) -> Iterator[Finding]:
-    if brought is not None and major(cudnn) != major(brought):
-        yield broken(
-            f"cuDNN {cudnn} cannot stand in for {brought}, which torch was built with",
-            asked("cuDNN", cudnn),
-            why=f"Programs load libcudnn.so.{major(brought)}; another major has other libraries and symbols.",
-            fix=f"Keep cuDNN {brought}.",
-        )
-    elif brought is not None and version(minor(cudnn)) < version(minor(brought)):
-        yield limited(
-            f"cuDNN {cudnn} is older than {brought}, which torch was built with",
-            asked("cuDNN", cudnn),
-            why="Within a major only a later minor is promised to serve.",
-            fix=f"Keep cuDNN {brought}.",
-        )
-    if brought is None and question.torch is not None and question.build not in (None, "cpu"):
-        yield unknown(f"which cuDNN torch {question.torch}+{question.build} was built with is not in the table")
-    if cuda is None:
-        return
-    if packages.cudnn_is_newer_than_data(cudnn):
-        yield unknown(f"cuDNN {cudnn} is newer than this data", asked("cuDNN", cudnn))
-        return
-    if packages.cudnn_row(cudnn, major(cuda)) is None:
-        last = packages.last_cudnn(major(cuda))
-        yield broken(
-            f"there is no cuDNN {cudnn} for CUDA {major(cuda)}",
-            asked("cuDNN", cudnn),
-            seen(f"last cuDNN for CUDA {major(cuda)}", last, "cudnn"),
-            why="cuDNN is published per CUDA major, and old majors are left behind.",
-            fix=f"Keep the cuDNN that torch brings ({brought})." if brought else f"Take cuDNN {last} or earlier.",
-        )
-        return
-    for capability in filter(is_known, question.compute_capabilities):
-        yield from _serves(cudnn, cuda, capability, own=False)
-
-
-def _serves(cudnn: str, cuda: str, capability: str, *, own: bool) -> Iterator[Finding]:
-    row = packages.cudnn_row(cudnn, major(cuda))
-    if row is None:
-        yield unknown(f"which GPUs cuDNN {cudnn} serves with CUDA {major(cuda)} is not in the table")
-        return
-    device = version(capability)
-    least, most = known_version(row["min_cc"]), known_version(row["max_cc"])
-    evidence = (
-        asked("compute capability", capability),
-        seen(
-            f"cuDNN {cudnn} with CUDA {major(cuda)}",
-            f"{row['min_cc'] or '?'} to {row['max_cc'] or '?'}",
-            "cudnn",
-            row["source"],
-        ),
-    )
-    if least is None and device < version("5.0"):
-        yield limited(
-            f"whether cuDNN {cudnn} still serves compute capability {capability} is not known",
-            *evidence,
-            why="Where it does not, convolutions fail; the rest of torch works.",
-            fix="Take a torch with cuDNN 8.5 or earlier to be sure.",
-        )
-    elif least is not None and device < least:
-        summary = f"cuDNN {cudnn} does not serve compute capability {capability}"
-        if own:
-            yield limited(
-                summary,
-                *evidence,
-                why="Convolutions and recurrent layers fail; the rest of torch works.",
-                fix="Take a torch with an older cuDNN, or switch it off: torch.backends.cudnn.enabled = False.",
-            )
-        else:
-            yield broken(summary, *evidence, why="CUDNN_STATUS_ARCH_MISMATCH.", fix="Take an older cuDNN.")
-    elif most is not None and device.major > most.major:
-        yield limited(f"cuDNN {cudnn} is older than compute capability {capability}", *evidence,
-                      why="It has no kernels for this GPU.", fix="Take a torch with a newer cuDNN.")  # fmt: skip
-    else:
-        yield good(f"cuDNN {cudnn} serves compute capability {capability}", *evidence)
-
-
-@rule("nccl")
-def nccl(question: Question) -> Iterator[Finding]:
-    """NCCL is built per CUDA major, and torch calls what its own release has."""
-    for name, installed in question.packages.items():
-        if name not in NCCL:
-            continue
-        have = known_version(installed)
-        built = re.fullmatch(r"nvidia-nccl-cu(\d+)", name)
-        cuda = question.cuda_of_torch
-        if built and cuda and built[1] != str(major(cuda)):
-            yield broken(
-                f"{name} is for CUDA {built[1]}, torch for CUDA {cuda}",
-                asked(name, installed or "any"),
-                why="It loads the runtime of another CUDA major into the same process.",
-                fix=f"Keep nvidia-nccl-cu{major(cuda)}, which torch brings.",
-            )
-            continue
-        row = builds.torch_release(question.torch) if question.torch else None
-        pinned = known_version(row["nccl"]) if row else None
-        if have is None or row is None or pinned is None:
-            yield unknown(f"which NCCL belongs is not known: {name} {installed}".strip())
-        elif have < pinned:
-            yield limited(
-                f"NCCL {installed} is older than {row['nccl']}, which torch {row['torch']} brings",
-                asked(name, installed),
-                seen(f"NCCL of torch {row['torch']}", row["nccl"], "torch_releases", row["source"]),
-                why="Functions that torch calls may be missing: undefined symbol at import.",
-                fix=f"Keep NCCL {row['nccl']}.",
-            )
-        else:
-            yield good(f"NCCL {installed} is not older than torch {row['torch']} needs", asked(name, installed))
-
-
 @rule("toolkit")
 def toolkit(question: Question) -> Iterator[Finding]:
     """Extensions are compiled by an nvcc of torch's CUDA major, for a GPU that it knows, with a host compiler that it takes."""
@@ -231,39 +181,73 @@ def toolkit(question: Question) -> Iterator[Finding]:
         return
     row = cuda_release(question.cuda)
     if row is None:
-        yield unknown(f"CUDA {question.cuda} is not in the table, which ends with {tables.rows('compat/cuda')[-1]['cuda']}")
+        end = tables.rows("compat/cuda")[-1]["cuda"]
+        yield unknown(
+            tr(
+                f"CUDA {question.cuda} is not in the table, which ends with {end}",
+                f"数据表中没有 CUDA {question.cuda}，该表到 {end} 为止",
+            )
+        )
         return
     for capability in question.compute_capabilities:
-        yield from _compiles(question.cuda, row, capability)
-    built = question.cuda_of_torch
-    if built is None:
-        return
-    evidence = (asked("toolkit", question.cuda), asked("CUDA of torch", built))
-    if major(built) != major(question.cuda):
-        yield broken(
-            f"nvcc {question.cuda} does not build extensions for a torch of CUDA {built}",
+        yield _compiles(question.cuda, row, capability)
+    if question.cuda_of_torch is not None:
+        yield _builds_extensions(question.cuda, question.cuda_of_torch)
+
+
+def _builds_extensions(cuda: str, built: str) -> Finding:
+    evidence = (asked("toolkit", cuda), asked("CUDA of torch", built))
+    if major(built) != major(cuda):
+        return broken(
+            tr(
+                f"nvcc {cuda} does not build extensions for a torch of CUDA {built}",
+                f"nvcc {cuda} 不能为 CUDA {built} 的 torch 编译扩展",
+            ),
             *evidence,
-            why="torch.utils.cpp_extension refuses another major.",
-            fix=f"Install the toolkit {built} beside the other and point CUDA_HOME at it.",
+            why=tr("torch.utils.cpp_extension refuses another major.", "torch.utils.cpp_extension 拒绝不同的大版本。"),
+            fix=tr(
+                f"Install the toolkit {built} beside the other and point CUDA_HOME at it.",
+                f"另外安装 {built} 的工具包，并让 CUDA_HOME 指向它。",
+            ),
         )
-    elif minor(built) != minor(question.cuda):
-        yield noted(f"nvcc {question.cuda} builds extensions for a torch of CUDA {built}, with a warning", *evidence)
-    else:
-        yield good(f"nvcc {question.cuda} is of the CUDA that torch was built with", *evidence)
+    if minor(built) != minor(cuda):
+        return noted(
+            tr(
+                f"nvcc {cuda} builds extensions for a torch of CUDA {built}, with a warning",
+                f"nvcc {cuda} 能为 CUDA {built} 的 torch 编译扩展，但会有警告",
+            ),
+            *evidence,
+        )
+    return good(
+        tr(f"nvcc {cuda} is of the CUDA that torch was built with", f"nvcc {cuda} 与构建 torch 的 CUDA 一致"), *evidence
+    )
 
 
-def _compiles(cuda: str, row: tables.Row, capability: str) -> Iterator[Finding]:
+def _compiles(cuda: str, row: tables.Row, capability: str) -> Finding:
     span = f"{row['min_cc']} to {row['max_cc']}"
     evidence = (asked("compute capability", capability), seen(f"CUDA {cuda} compiles for", span, "cuda", row["source"]))
     device = version(capability)
     if row["min_cc"] and device < version(row["min_cc"]):
-        yield broken(f"nvcc {cuda} no longer compiles for compute capability {capability}", *evidence,
-                     why="The architecture was dropped.", fix="Take an older toolkit.")  # fmt: skip
-    elif row["max_cc"] and device > version(row["max_cc"]):
-        yield broken(f"nvcc {cuda} does not know compute capability {capability} yet", *evidence,
-                     why="nvcc fatal: Unsupported gpu architecture.", fix="Take a newer toolkit.")  # fmt: skip
-    else:
-        yield good(f"nvcc {cuda} compiles for compute capability {capability}", *evidence)
+        return broken(
+            tr(
+                f"nvcc {cuda} no longer compiles for compute capability {capability}",
+                f"nvcc {cuda} 已不再为计算能力 {capability} 编译",
+            ),
+            *evidence,
+            why=tr("The architecture was dropped.", "该架构已被移除。"),
+            fix=tr("Take an older toolkit.", "换用更旧的工具包。"),
+        )
+    if row["max_cc"] and device > version(row["max_cc"]):
+        return broken(
+            tr(f"nvcc {cuda} does not know compute capability {capability} yet", f"nvcc {cuda} 还不认识计算能力 {capability}"),
+            *evidence,
+            why=tr("nvcc fatal: Unsupported gpu architecture.", "报错 nvcc fatal: Unsupported gpu architecture。"),
+            fix=tr("Take a newer toolkit.", "换用更新的工具包。"),
+        )
+    return good(
+        tr(f"nvcc {cuda} compiles for compute capability {capability}", f"nvcc {cuda} 能为计算能力 {capability} 编译"),
+        *evidence,
+    )
 
 
 @rule("host-compiler")
@@ -275,102 +259,45 @@ def host_compiler(question: Question) -> Iterator[Finding]:
     row = packages.host_compiler(question.cuda)
     most = known_version(row["gcc_max"]) if row else None
     if row is None or most is None:
-        yield unknown(f"which gcc nvcc {question.cuda} takes is not in the table")
+        yield unknown(
+            tr(f"which gcc nvcc {question.cuda} takes is not in the table", f"数据表中没有 nvcc {question.cuda} 接受哪些 gcc")
+        )
         return
     evidence = (
         asked("gcc", question.gcc),
         seen(f"nvcc {question.cuda} takes gcc up to", row["gcc_max"], "host_compilers", row["source"]),
     )
     if have.major > most.major:
+        new = row["gcc_max"]
         yield broken(
-            f"gcc {question.gcc} is too new for nvcc {question.cuda}",
+            tr(
+                f"gcc {question.gcc} is too new for nvcc {question.cuda}",
+                f"gcc {question.gcc} 对 nvcc {question.cuda} 来说太新",
+            ),
             *evidence,
-            why="#error -- unsupported GNU version! host_config.h compares the majors.",
-            fix=f"Install gcc {row['gcc_max']} and compile with CC=gcc-{row['gcc_max']} CXX=g++-{row['gcc_max']}.",
+            why=tr(
+                "#error -- unsupported GNU version! host_config.h compares the majors.",
+                "#error -- unsupported GNU version! host_config.h 会比较大版本号。",
+            ),
+            fix=tr(
+                f"Install gcc {new} and compile with CC=gcc-{new} CXX=g++-{new}.",
+                f"安装 gcc {new}，并用 CC=gcc-{new} CXX=g++-{new} 编译。",
+            ),
         )
     elif (least := known_version(row["gcc_min"])) is not None and have.major < least.major:
         yield limited(
-            f"gcc {question.gcc} is older than nvcc {question.cuda} is tested with",
+            tr(
+                f"gcc {question.gcc} is older than nvcc {question.cuda} is tested with",
+                f"gcc {question.gcc} 比 nvcc {question.cuda} 测试过的版本旧",
+            ),
             *evidence,
-            why="The header refuses newer compilers only; C++17 code may fail.",
-            fix=f"Take gcc {row['gcc_min']} or later.",
+            why=tr(
+                "The header refuses newer compilers only; C++17 code may fail.",
+                "头文件只拒绝更新的编译器；C++17 代码可能编译失败。",
+            ),
+            fix=tr(f"Take gcc {row['gcc_min']} or later.", f"使用 gcc {row['gcc_min']} 或更新的版本。"),
         )
     else:
-        yield good(f"nvcc {question.cuda} takes gcc {question.gcc}", *evidence)
-
-
-@rule("stack")
-def stack(question: Question) -> Iterator[Finding]:
-    """Packages built on torch or CUDA: flash-attn, xformers, onnxruntime-gpu and others."""
-    for name, installed in question.packages.items():
-        if name in (*COMPANIONS, *NCCL) or not installed:
-            continue
-        if known_version(installed) is None:
-            yield unknown(f"`{installed}` is no version of {name}")
-            continue
-        rows, known = packages.stack_rows(name, installed)
-        if not known:
-            yield unknown(f"{name} is not in the tables")
-        elif not rows:
-            yield unknown(f"{name} {installed} is not in the tables", asked(name, installed))
-        else:
-            yield _alternatives(question, name, installed, rows)
-
-
-def _alternatives(question: Question, name: str, installed: str, rows: list[tables.Row]) -> Finding:
-    """One row must hold; if none does, the first difference of the nearest is the answer."""
-    against = [list(_objections(question, row)) for row in rows]
-    evidence = (asked(name, installed), seen(f"{name} {installed}", _needs(rows[0]), "other_stack", rows[0]["source"]))
-    if [] in against:
-        fitting = rows[against.index([])]
-        ready = fitting["wheels_for_torch"].split()
-        if ready and question.torch and minor(question.torch) not in ready:
-            return limited(
-                f"{name} {installed} has no ready wheel for torch {question.torch}",
-                *evidence,
-                why=f"Wheels are for torch {', '.join(ready)}; pip compiles it here, which needs nvcc and takes long.",
-                fix=f"Take another release of {name}, or one of these torch releases.",
-            )
-        return good(f"{name} {installed} goes with what was asked", *evidence, why=fitting["note"])
-    nearest = min(against, key=len)
-    return broken(
-        f"{name} {installed} {nearest[0]}",
-        *evidence,
-        why=rows[against.index(nearest)]["note"] or "Its published builds do not cover this.",
-        fix=f"Take another release of {name}, or a torch that suits it.",
-    )
-
-
-def _needs(row: tables.Row) -> str:
-    cells = {name: row[name] for name in ("torch", "python", "cuda_major", "min_cc") if row[name]}
-    return ", ".join(f"{name.replace('_', ' ')} {cell}" for name, cell in cells.items()) or "no limits known"
-
-
-def _objections(question: Question, row: tables.Row) -> Iterator[str]:
-    """What speaks against a row, in words that follow the package's name."""
-    if question.torch and row["torch"] and not accepts(row["torch"], question.torch):
-        yield f"needs torch {row['torch']}"
-    if question.python and row["python"] and not accepts(row["python"], minor(question.python)):
-        yield f"needs Python {row['python']}"
-    cuda = question.cuda_of_torch or question.cuda
-    if cuda and row["cuda_major"] and str(major(cuda)) not in row["cuda_major"].split():
-        yield f"is built for CUDA {row['cuda_major'].replace(' ', ' or ')}, not for {cuda}"
-    elif cuda and not packages.cuda_suits(row["cuda"], cuda):
-        yield f"is built for CUDA {row['cuda']}, not for {cuda}"
-    brought = _brought_cudnn(question)
-    if brought and row["cudnn_major"] and str(major(brought)) not in row["cudnn_major"].split():
-        yield f"needs cuDNN {row['cudnn_major']}, torch brings {brought}"
-    for capability in question.compute_capabilities:
-        if row["min_cc"] and version(capability) < version(row["min_cc"]):
-            yield f"needs compute capability {row['min_cc']} or later"
-    where = row["os"].split()
-    systems, processors = {"linux", "windows"} & set(where), {"x86_64", "aarch64"} & set(where)
-    here = "windows" if question.os == "windows" else "linux"
-    if (systems and here not in systems) or (processors and question.arch not in processors):
-        yield f"is published for {row['os']} only"
-
-
-def _brought_cudnn(question: Question) -> str | None:
-    """cuDNN that the torch in question brings."""
-    row = builds.torch_release(question.torch) if question.torch else None
-    return builds.cudnn_of_build(row, question.build) if row and question.build else None
+        yield good(
+            tr(f"nvcc {question.cuda} takes gcc {question.gcc}", f"nvcc {question.cuda} 接受 gcc {question.gcc}"), *evidence
+        )

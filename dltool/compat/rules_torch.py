@@ -1,4 +1,4 @@
-"""Rules of PyTorch: is the build published for this system and Python, and does it hold code that the GPU runs?"""
+"""Rules of PyTorch: is the build published, and has it wheels for this system, Python and C library?"""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 from dltool import tables
 from dltool.compat import builds
-from dltool.compat.drivers import cuda_release
-from dltool.compat.gpucode import TEGRA, code_runs_on, is_known, ptx_runs_on
 from dltool.compat.question import Question
 from dltool.compat.rules import asked, broken, good, limited, noted, rule, seen, unknown
-from dltool.compat.versions import known_version, major, minor, version
+from dltool.compat.versions import known_version, minor, version
+from dltool.lang import tr
 from dltool.results import Finding
 
 
@@ -24,40 +23,62 @@ def torch_published(question: Question) -> Iterator[Finding]:
     if question.torch is None:
         return
     row = _release(question)
-    newest = builds.releases()[0]["torch"]
     if row is None:
-        have = known_version(question.torch)
-        beyond = have is not None and have > version(newest)
-        where = f"newer than this data, which ends with {newest}" if beyond else "not in the table of releases"
-        yield unknown(f"torch {question.torch} is {where}", asked("torch", question.torch))
+        yield _no_release(question.torch)
         return
     if row["status"] != "released":
-        yield unknown(f"torch {row['torch']} was {row['status']} when this data was gathered", asked("torch", question.torch))
-    if question.build is None:
-        return
-    elsewhere = question.os == "windows" or question.arch != "x86_64"
-    if elsewhere and question.build != "cpu" and not _code_known(question):
-        where = f"{question.os} {question.arch}"
-        yield noted(f"whether torch {row['torch']}+{question.build} is published for {where} is not in the table")
-    elif question.build not in row["builds"].split() and not _code_known(question):
-        yield broken(
-            f"torch {row['torch']} was not published as {question.build}",
-            seen("builds", row["builds"], "torch_releases", row["source"]),
-            why="Each release has wheels for a few CUDA versions.",
-            fix=f"Take one of: {row['builds']}.",
+        yield unknown(
+            tr(
+                f"torch {row['torch']} was {row['status']} when this data was gathered",
+                f"收集本数据时 torch {row['torch']} 的状态是 {row['status']}，尚未发布",
+            ),
+            asked("torch", question.torch),
+        )
+    if question.build is not None:
+        yield _published(question, row, question.build)
+
+
+def _no_release(torch: str) -> Finding:
+    newest = builds.releases()[0]["torch"]
+    have = known_version(torch)
+    if have is not None and have > version(newest):
+        summary = tr(
+            f"torch {torch} is newer than this data, which ends with {newest}",
+            f"torch {torch} 比本数据新，数据到 {newest} 为止",
         )
     else:
-        yield good(
-            f"torch {row['torch']} is published as {question.build}",
-            seen("builds", row["builds"], "torch_releases", row["source"]),
+        summary = tr(f"torch {torch} is not in the table of releases", f"版本表中没有 torch {torch}")
+    return unknown(summary, asked("torch", torch))
+
+
+def _published(question: Question, row: tables.Row, build: str) -> Finding:
+    name = f"torch {row['torch']}"
+    evidence = seen("builds", row["builds"], "torch_releases", row["source"])
+    elsewhere = question.os == "windows" or question.arch != "x86_64"
+    if elsewhere and build != "cpu" and not _code_known(question):
+        where = f"{question.os} {question.arch}"
+        return noted(
+            tr(
+                f"whether {name}+{build} is published for {where} is not in the table",
+                f"数据表中没有 {name}+{build} 是否为 {where} 发布",
+            )
         )
+    if build not in row["builds"].split() and not _code_known(question):
+        return broken(
+            tr(f"{name} was not published as {build}", f"{name} 没有发布 {build} 构建"),
+            evidence,
+            why=tr("Each release has wheels for a few CUDA versions.", "每个版本只为少数几个 CUDA 版本提供 wheel。"),
+            fix=tr(f"Take one of: {row['builds']}.", f"请从中选择：{row['builds']}。"),
+        )
+    return good(tr(f"{name} is published as {build}", f"{name} 发布了 {build} 构建"), evidence)
 
 
 def _code_known(question: Question) -> bool:
-    return question.torch is not None and question.build is not None and _code(question) is not None
+    return question.torch is not None and question.build is not None and code_of(question) is not None
 
 
-def _code(question: Question) -> builds.TorchCode | None:
+def code_of(question: Question) -> builds.TorchCode | None:
+    """The GPU code inside the build in question; None where the table does not know it."""
     return builds.torch_code(
         question.torch or "", question.build or "", windows=question.os == "windows", processor=question.arch
     )
@@ -69,10 +90,13 @@ def torch_has_cuda(question: Question) -> Iterator[Finding]:
     wants_gpu = bool(question.compute_capabilities or question.driver)
     if question.build == "cpu" and wants_gpu:
         yield limited(
-            "this is a CPU build: the GPU lies idle",
+            tr("this is a CPU build: the GPU lies idle", "这是 CPU 构建：GPU 会闲置"),
             asked("build", question.build),
-            why="torch.cuda.is_available() is False, whatever the driver.",
-            fix="Install a CUDA build from PyTorch's own index.",
+            why=tr(
+                "torch.cuda.is_available() is False, whatever the driver.",
+                "无论驱动如何，torch.cuda.is_available() 都是 False。",
+            ),
+            fix=tr("Install a CUDA build from PyTorch's own index.", "从 PyTorch 自己的索引安装 CUDA 构建。"),
         )
 
 
@@ -83,24 +107,33 @@ def python_wheel(question: Question) -> Iterator[Finding]:
     have = known_version(question.python)
     if row is None or have is None:
         return
+    name, here = f"torch {row['torch']}", f"Python {minor(question.python or '')}"
     if not (row["python_min"] and row["python_max"]):
-        yield unknown(f"for which Pythons torch {row['torch']} has wheels is not in the table")
+        yield unknown(
+            tr(f"for which Pythons {name} has wheels is not in the table", f"数据表中没有 {name} 为哪些 Python 提供 wheel")
+        )
         return
     span = f"{row['python_min']} to {row['python_max']}"
-    evidence = (
-        asked("Python", question.python),
-        seen(f"wheels of torch {row['torch']}", span, "torch_releases", row["source"]),
-    )
+    evidence = (asked("Python", question.python), seen(f"wheels of {name}", span, "torch_releases", row["source"]))
     if version(row["python_min"]).release[:2] <= have.release[:2] <= version(row["python_max"]).release[:2]:
-        yield good(f"torch {row['torch']} has wheels for Python {minor(question.python or '')}", *evidence)
+        yield good(tr(f"{name} has wheels for {here}", f"{name} 有用于 {here} 的 wheel"), *evidence)
         return
-    old = have < version(row["python_min"])
+    too_old = have < version(row["python_min"])
     yield broken(
-        f"torch {row['torch']} has no wheel for Python {minor(question.python or '')}",
+        tr(f"{name} has no wheel for {here}", f"{name} 没有用于 {here} 的 wheel"),
         *evidence,
-        why=f"pip says that no matching distribution was found; wheels are for Python {span}.",
-        fix="Take a newer Python, or an older torch." if old else "Take an older Python, or a newer torch.",
+        why=tr(
+            f"pip says that no matching distribution was found; wheels are for Python {span}.",
+            f"pip 会报告找不到匹配的软件包；现有 wheel 用于 Python {row['python_min']} 到 {row['python_max']}。",
+        ),
+        fix=_other_python(too_old),
     )
+
+
+def _other_python(too_old: bool) -> str:
+    if too_old:
+        return tr("Take a newer Python, or an older torch.", "换用更新的 Python，或更旧的 torch。")
+    return tr("Take an older Python, or a newer torch.", "换用更旧的 Python，或更新的 torch。")
 
 
 @rule("glibc")
@@ -108,109 +141,34 @@ def glibc(question: Question) -> Iterator[Finding]:
     """Wheels need a C library of their age or later; musl has none."""
     if question.musl and question.torch is not None:
         yield broken(
-            "PyTorch publishes no wheels for musl (Alpine)",
+            tr("PyTorch publishes no wheels for musl (Alpine)", "PyTorch 不为 musl（Alpine）发布 wheel"),
             asked("C library", "musl"),
-            why="The wheels are manylinux, built for glibc.",
-            fix="Take an image with glibc: debian, ubuntu.",
+            why=tr("The wheels are manylinux, built for glibc.", "wheel 属于 manylinux，针对 glibc 构建。"),
+            fix=tr("Take an image with glibc: debian, ubuntu.", "换用带 glibc 的镜像：debian、ubuntu。"),
         )
         return
     row, have = _release(question), known_version(question.glibc)
     if row is None or have is None or question.os == "windows":
         return
-    least = known_version(row["glibc_min"])
+    name, least = f"torch {row['torch']}", known_version(row["glibc_min"])
     if least is None:
-        yield unknown(f"the least glibc for torch {row['torch']} is not in the table")
+        yield unknown(tr(f"the least glibc for {name} is not in the table", f"数据表中没有 {name} 所需的最低 glibc"))
         return
     evidence = (
         asked("glibc", question.glibc),
-        seen(f"least glibc for torch {row['torch']}", row["glibc_min"], "torch_releases", row["source"]),
+        seen(f"least glibc for {name}", row["glibc_min"], "torch_releases", row["source"]),
     )
     if have >= least:
-        yield good(f"glibc {question.glibc} is new enough for torch {row['torch']}", *evidence)
-    else:
-        yield broken(
-            f"glibc {question.glibc} is too old for torch {row['torch']}",
-            *evidence,
-            why=f"The wheels are tagged manylinux_{row['glibc_min'].replace('.', '_')}: pip skips them here.",
-            fix="Take an older torch, a newer distribution, or a container.",
-        )
-
-
-@rule("gpu-code")
-def gpu_code(question: Question) -> Iterator[Finding]:
-    """A build holds machine code for some architectures, and PTX for later ones or not."""
-    if question.torch is None or question.build in (None, "cpu") or _release(question) is None:
+        told = tr(f"glibc {question.glibc} is new enough for {name}", f"glibc {question.glibc} 对 {name} 来说足够新")
+        yield good(told, *evidence)
         return
-    code = _code(question)
-    for capability in filter(is_known, question.compute_capabilities):
-        yield _covers(question, code, capability)
-
-
-def _covers(question: Question, code: builds.TorchCode | None, capability: str) -> Finding:
-    what = f"torch {question.torch}+{question.build}"
-    cuda = question.cuda_of_torch
-    lowest = cuda_release(cuda or "")
-    if lowest is not None and lowest["min_cc"] and version(capability) < version(lowest["min_cc"]):
-        return broken(
-            f"CUDA {cuda} of {what} no longer compiles for compute capability {capability}",
-            seen(f"lowest compute capability of CUDA {cuda}", lowest["min_cc"], "cuda", lowest["source"]),
-            why="Neither machine code nor PTX for this GPU can be inside: no kernel image is available.",
-            fix="Take a build for an older CUDA.",
-        )
-    if code is None and _newer_than_cuda(capability, cuda):
-        return broken(
-            f"CUDA {cuda} of {what} is older than compute capability {capability}",
-            asked("compute capability", capability),
-            why="The compiler did not know this GPU yet, and no build of that time carries PTX for it.",
-            fix="Take a build for a newer CUDA.",
-        )
-    if code is None:
-        return unknown(f"which GPU code {what} holds on {question.os} {question.arch} is not in the table")
-    evidence = (
-        asked("compute capability", capability),
-        seen(f"code in {what}", " ".join(code.machine_code), "torch_archs", code.source),
-    )
-    fits = [sm for sm in code.machine_code if code_runs_on(sm, capability, built_with=cuda)]
-    if fits:
-        return _lifted(capability, fits, what, evidence) or good(
-            f"{fits[-1]} code of {what} runs on compute capability {capability}", *evidence
-        )
-    if any(ptx_runs_on(ptx, capability) for ptx in code.ptx or ()):
-        return limited(
-            f"{what} has no machine code for compute capability {capability}, only PTX",
-            *evidence,
-            why="The driver compiles the PTX at the first run, which takes minutes, and libraries like cuDNN have none.",
-            fix="Take a newer build that names the GPU.",
-        )
-    if code.ptx is None and not _newer_than_cuda(capability, cuda):
-        return unknown(
-            f"{what} has no machine code for compute capability {capability}; whether PTX is inside is not known", *evidence
-        )
-    return broken(
-        f"{what} has no code for compute capability {capability}",
+    tag = f"manylinux_{row['glibc_min'].replace('.', '_')}"
+    yield broken(
+        tr(f"glibc {question.glibc} is too old for {name}", f"glibc {question.glibc} 对 {name} 来说太旧"),
         *evidence,
-        why="CUDA error: no kernel image is available for execution on the device.",
-        fix="Take a build that holds code for this GPU.",
+        why=tr(f"The wheels are tagged {tag}: pip skips them here.", f"wheel 的标签是 {tag}：pip 在这里会跳过它们。"),
+        fix=tr("Take an older torch, a newer distribution, or a container.", "换用更旧的 torch、更新的发行版，或使用容器。"),
     )
-
-
-def _lifted(capability: str, fits: list[str], what: str, evidence: tuple[object, ...]) -> Finding | None:
-    """Desktop code on a Tegra chip: allowed from CUDA 13.2 on, and bound to the JetPack."""
-    own = f"sm_{capability.replace('.', '')}"
-    if capability not in TEGRA or own in fits:
-        return None
-    return limited(
-        f"{fits[-1]} code of {what} runs on this Tegra (compute capability {capability}) from CUDA 13.2 on",
-        *evidence,  # type: ignore[arg-type]
-        why="CUDA 13.2 made Jetson and server GPUs one platform; the JetPack must go with it, and no device was tried.",
-        fix="Check it there with a matrix product; else take NVIDIA's own wheel for this JetPack.",
-    )
-
-
-def _newer_than_cuda(capability: str, cuda: str | None) -> bool:
-    """A GPU that the toolkit did not know yet: frameworks of that time carried no PTX for it, as far as is known."""
-    row = cuda_release(cuda or "")
-    return row is not None and bool(row["max_cc"]) and major(capability) > major(row["max_cc"])
 
 
 @rule("platform")
@@ -223,8 +181,12 @@ def platform(question: Question) -> Iterator[Finding]:
     served = row[column] if column else row["default_build"]
     if column and served == "cpu" and question.build != "cpu":
         system = "Windows" if question.os == "windows" else "Linux aarch64"
+        index = builds.wheel_index(question.build)
         yield noted(
-            f"a plain `pip install torch=={row['torch']}` gives a CPU build on {system}",
+            tr(
+                f"a plain `pip install torch=={row['torch']}` gives a CPU build on {system}",
+                f"在 {system} 上直接 `pip install torch=={row['torch']}` 得到的是 CPU 构建",
+            ),
             seen("PyPI serves", served, "torch_releases", row["source"]),
-            why=f"Name PyTorch's index: {builds.wheel_index(question.build)}",
+            why=tr(f"Name PyTorch's index: {index}", f"请指定 PyTorch 的索引：{index}"),
         )

@@ -7,33 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
+from dltool.lang import spoken, tr
 from dltool.machine import Machine
 from dltool.policy import rules
 from dltool.policy.model import Policy, Waiver
 from dltool.results import Evidence, Finding, Remedy, Report, Risk, Status
 
-EXPLANATIONS = {
-    "policy-gpu-count": "Are as many GPUs here as the policy asks for (gpu.count)?",
-    "policy-gpu-model": "Is every GPU a model that the policy asks for (gpu.model)?",
-    "policy-gpu-memory": "Has every GPU the memory that the policy asks for (gpu.min_memory_gb)?\n\n"
-    "What the driver and ECC keep for themselves, 2 % at most, is not held against it.",
-    "policy-compute-capability": "Has every GPU the compute capability that the policy asks for (gpu.min_compute_capability)?",
-    "policy-driver": "Is the driver as new as the policy asks for (driver.min)?",
-    "policy-cuda": "Does the driver implement the CUDA that the policy asks for (cuda.min)?",
-    "policy-dtypes": "Has every GPU arithmetic for the number formats of the policy (dtypes.required)?\n\n"
-    "By the tables of architectures; a format that is only imitated does not count.",
-    "policy-shm": "Is /dev/shm as large as the policy asks for (host.min_shm_gb)?",
-    "policy-disk": "Is as much room free as the policy asks for (host.min_disk_gb)?\n\n"
-    "On the file system of the working directory; where that is not known, of the home directory.",
-    "policy-open-files": "May a process open as many files as the policy asks for (host.min_open_files)?",
-    "policy-memory": "Is there as much main memory as the policy asks for (host.min_memory_gb)?\n\n"
-    "The limit of the control group counts where it is lower.",
-    "policy-bench": "Does the bench report show the rates that the policy asks for (bench)?\n\n"
-    "On each device the best case counts that ran and was verified. Give the report with --bench FILE.",
-    "policy-waiver": "Do all waivers of the policy still hold?\n\n"
-    "After its last day a waiver hides nothing: mend what it is about, or decide anew and move the day.",
-}
-"""Of each finding of a policy what it asks, and what is to be known of it."""
 _CAUSES = (
     "driver-missing",
     "nouveau-loaded",
@@ -88,14 +67,23 @@ def _expired(policy: Policy, today: datetime.date) -> Iterator[Finding]:
             yield Finding(
                 id="policy-waiver",
                 status=Status.WARN,
-                summary=f"the waiver of {waiver.id} expired on {waiver.expires}: it counts again",
-                why=f"The reason was: {waiver.reason}",
+                summary=tr(
+                    f"the waiver of {waiver.id} expired on {waiver.expires}: it counts again",
+                    f"{waiver.id} 的豁免已于 {waiver.expires} 到期：重新计入",
+                ),
+                why=tr(f"The reason was: {waiver.reason}", f"当时的理由：{waiver.reason}"),
                 evidence=(
                     Evidence(fact="expires", value=waiver.expires.isoformat(), read_from="policy: waiver"),
                     Evidence(fact="today", value=today.isoformat(), read_from="clock"),
                 ),
                 remedies=(
-                    Remedy(text="Mend what it is about and remove it, or decide anew and move the day.", risk=Risk.READ_ONLY),
+                    Remedy(
+                        text=tr(
+                            "Mend what it is about and remove it, or decide anew and move the day.",
+                            "解决它所涉及的问题并删除它，或重新决定并延后日期。",
+                        ),
+                        risk=Risk.READ_ONLY,
+                    ),
                 ),
             )
 
@@ -105,13 +93,14 @@ def _counted(finding: Finding, policy: Policy, today: datetime.date) -> Finding:
         return finding
     waiver = _waiver(finding, policy, today)
     if waiver is not None:
-        return _as(finding, Status.INFO, f"waived until {waiver.expires}", waiver.reason)
+        words = (f"waived until {waiver.expires}", f"豁免至 {waiver.expires}")
+        return _as(finding, Status.INFO, words, waiver.reason)
     if finding.id in policy.checks.allow:
-        return _as(finding, Status.INFO, "allowed by the policy", "checks.allow")
+        return _as(finding, Status.INFO, ("allowed by the policy", "策略允许"), "checks.allow")
     if finding.id in policy.checks.deny and finding.status is not Status.FAIL:
-        return _as(finding, Status.FAIL, "denied by the policy", "checks.deny")
+        return _as(finding, Status.FAIL, ("denied by the policy", "策略禁止"), "checks.deny")
     if finding.id in policy.checks.downgrade and finding.status is Status.FAIL:
-        return _as(finding, Status.WARN, "downgraded by the policy", "checks.downgrade")
+        return _as(finding, Status.WARN, ("downgraded by the policy", "策略降级"), "checks.downgrade")
     return finding
 
 
@@ -120,15 +109,19 @@ def _waiver(finding: Finding, policy: Policy, today: datetime.date) -> Waiver | 
     return max(valid, key=lambda waiver: waiver.expires, default=None)
 
 
-def _as(finding: Finding, status: Status, words: str, reason: str) -> Finding:
-    was = Evidence(fact=words, value=reason, read_from=f"policy; it was: {finding.status.value}")
+def _as(finding: Finding, status: Status, words: tuple[str, str], reason: str) -> Finding:
+    """The finding with another status; `words` say why, in English and Chinese."""
+    english, chinese = words
+    was = Evidence(fact=english, value=reason, read_from=f"policy; it was: {finding.status.value}")
     remedies = finding.remedies or (
-        Remedy(text="Find out why it is not known.", commands=("dltool doctor -v",), risk=Risk.READ_ONLY),
+        Remedy(
+            text=tr("Find out why it is not known.", "查明为何无法得知。"), commands=("dltool doctor -v",), risk=Risk.READ_ONLY
+        ),
     )
     return replace(
         finding,
         status=status,
-        summary=f"{finding.summary} ({words})",
+        summary=finding.summary + (f"（{chinese}）" if spoken() == "zh" else f" ({english})"),
         evidence=(*finding.evidence, was),
         remedies=remedies if status is not Status.INFO else finding.remedies,
     )

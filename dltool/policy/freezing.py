@@ -13,8 +13,9 @@ from dltool import toml
 from dltool.compat import versions
 from dltool.live import board_of
 from dltool.machine import Machine
-from dltool.policy import formats, rules
+from dltool.policy import formats, rules_bench, rules_gpus, rules_host
 from dltool.policy.model import SCHEMA, Cuda, Driver, Dtypes, Gpu, Host, Policy
+from dltool.policy.verdicts import GB
 from dltool.results import Report
 from dltool.units import rate as rate_text
 
@@ -28,11 +29,11 @@ _MOST_FILES = 2**20
 
 def freeze(machine: Machine, bench: Report | None = None) -> Policy:
     """The policy that this machine fulfils, with some slack for sizes and rates. What is not known is not asked for."""
-    count = rules.gpu_count(machine)
+    count = rules_gpus.gpu_count(machine)
     capabilities = [gpu.compute_capability for gpu in machine.gpus if gpu.compute_capability]
     sizes = [gpu.memory_total_bytes for gpu in machine.gpus if gpu.memory_total_bytes is not None]
     all_known = len(capabilities) == len(machine.gpus) > 0
-    where = rules.disk(machine)
+    where = rules_host.disk(machine)
     return Policy(
         gpu=Gpu(
             model=_models(machine),
@@ -47,7 +48,7 @@ def freeze(machine: Machine, bench: Report | None = None) -> Policy:
             min_shm_gb=_gb(machine.memory.shm_total_bytes, _SHARE),
             min_disk_gb=_gb(where.free_bytes if where else None, _DISK_SHARE),
             min_open_files=_files(machine),
-            min_memory_gb=_gb(rules.memory_bytes(machine), _SHARE),
+            min_memory_gb=_gb(rules_host.memory_bytes(machine), _SHARE),
         ),
         bench=_rates(bench) if bench else {},
     )
@@ -63,7 +64,7 @@ def _models(machine: Machine) -> str | tuple[str, ...] | None:
 
 def _dtypes(machine: Machine) -> Iterator[str]:
     for name in formats.peak_keys():
-        if all(rules.computes(gpu, name) for gpu in machine.gpus):
+        if all(rules_gpus.computes(gpu, name) for gpu in machine.gpus):
             yield name
 
 
@@ -71,7 +72,7 @@ def _gb(size: int | None, share: float = 1.0) -> float | None:
     """Rounded down: to a whole number where that is nearly as much, else to two digits behind the point."""
     if size is None:
         return None
-    wanted = size * share / rules.GB
+    wanted = size * share / GB
     return float(math.floor(wanted)) if wanted >= 10 else math.floor(wanted * 100) / 100
 
 
@@ -85,7 +86,7 @@ def _files(machine: Machine) -> int | None:
 def _rates(bench: Report) -> Mapping[str, Mapping[str, str]]:
     """Nine tenths of what the slowest device reaches."""
     least: dict[tuple[str, str], tuple[float, str]] = {}
-    for (workload, dtype, unit, _), value in rules.best_rates(bench).items():
+    for (workload, dtype, unit, _), value in rules_bench.best_rates(bench).items():
         if value >= 1 and unit and dtype in formats.peak_keys():
             key = (workload, dtype)
             least[key] = min((value * _RATE_SHARE, unit), least.get(key, (math.inf, unit)))

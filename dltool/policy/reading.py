@@ -17,7 +17,7 @@ from dltool.compat import versions
 from dltool.errors import UsageError, unknown_name
 from dltool.machine import read_bounded
 from dltool.policy import formats, model
-from dltool.policy.applying import EXPLANATIONS
+from dltool.policy.explanations import EXPLANATIONS
 from dltool.policy.model import SCHEMA, Checks, Cuda, Driver, Dtypes, Gpu, Host, Policy, Waiver
 
 _SECTIONS: dict[str, type] = {"gpu": Gpu, "driver": Driver, "cuda": Cuda, "dtypes": Dtypes, "host": Host, "checks": Checks}

@@ -6,7 +6,9 @@ compile. Whatever crashes, hangs or floods does so in a child, and becomes a fin
 steps.py       what is tried, in which order
 running.py     one step in its children
 judging.py     findings from what they told
-causes.py      signals, errors of the driver, and the findings of doctor that explain them
+passing.py     what is well, in words
+causes.py      why a child died or a case failed: errors of the driver, and the findings of doctor that explain them
+signals.py     what a signal says of the process that it ended
 child*.py      run in the environment, as files; they know nothing of dltool
 """
 
@@ -16,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
+from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.probing import judging, running
 from dltool.probing.steps import PROBES, STEPS, Step
@@ -62,7 +65,7 @@ def run(
                 found.append(blocked)
                 continue
             assert machine.python is not None
-            tell(f"probe {number} of {len(chosen)}: {step.doing}")
+            tell(tr(f"probe {number} of {len(chosen)}: {step.doing}", f"探测 {number}/{len(chosen)}：{step.doing}"))
             told = running.take(step, machine.python.executable, limits, Path(directory))
             addresses = [str(address) for address in told.facts.get("addresses", addresses)]
             scene = judging.Scene(machine, limits, (*static, *found), addresses)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+from dltool.lang import tr
 from dltool.render.terminal.page import Page
 from dltool.results import Compatibility, Finding, Report, Status
 
-_WORDS = {
-    "ok": ("ok: these go together", "bold green"),
-    "warning": ("warning: this works with a limit", "bold yellow"),
-    "error": ("error: this does not work", "bold red"),
-    "unknown": ("unknown: the tables do not say", "bold cyan"),
-}
+_STYLES = {"ok": "bold green", "warning": "bold yellow", "error": "bold red", "unknown": "bold cyan"}
 _MARKS = {
     Status.PASS: ("ok", "green"),
     Status.INFO: ("note", "cyan"),
@@ -25,15 +21,28 @@ def show(report: Report, page: Page) -> None:
     answer = report.compat
     if answer is None:
         return
-    words, style = _WORDS[answer.verdict]
-    page.line(words if answer.findings else "nothing to judge: give two things that must go together", style=style)
+    page.line(_headline(answer), style=_STYLES[answer.verdict])
     for text in answer.assumed:
-        page.line(f"assumed: {text}", style="dim")
+        page.line(tr(f"assumed: {text}", f"假定：{text}"), style="dim")
     page.line()
     for finding in sorted(answer.findings, key=lambda finding: -finding.status.severity):
         _finding(finding, page)
     _recommendation(answer, page)
-    page.line(f"tables of {answer.data_until}; what is newer is unknown to them", style="dim")
+    until = answer.data_until
+    page.line(
+        tr(f"tables of {until}; what is newer is unknown to them", f"数据表截至 {until}；更新的内容不在其中"), style="dim"
+    )
+
+
+def _headline(answer: Compatibility) -> str:
+    if not answer.findings:
+        return tr("nothing to judge: give two things that must go together", "没有可判断的内容：请给出两项需要搭配的东西")
+    return {
+        "ok": tr("ok: these go together", "ok：可以搭配"),
+        "warning": tr("warning: this works with a limit", "warning：可用，但有限制"),
+        "error": tr("error: this does not work", "error：不能搭配"),
+        "unknown": tr("unknown: the tables do not say", "unknown：数据表中没有"),
+    }[answer.verdict]
 
 
 def _finding(finding: Finding, page: Page) -> None:
@@ -46,7 +55,7 @@ def _finding(finding: Finding, page: Page) -> None:
     for evidence in finding.evidence:
         page.labelled("    ", f"{evidence.fact}: {evidence.value}  ({evidence.read_from})", indent=0, style="dim")
     for remedy in finding.remedies:
-        page.labelled("     fix", remedy.text, indent=0)
+        page.labelled(tr("     fix", "    解决"), remedy.text, indent=0)
         for command in remedy.commands:
             page.command(command, indent=9)
 
@@ -55,13 +64,18 @@ def _recommendation(answer: Compatibility, page: Page) -> None:
     page.line()
     found = answer.recommend
     if found is None:
-        page.line("No published PyTorch suits all of this.", style="bold")
+        page.line(tr("No published PyTorch suits all of this.", "没有已发布的 PyTorch 符合全部条件。"), style="bold")
         for text in answer.relax:
-            page.labelled("  with", text, indent=0)
+            page.labelled(tr("  with", "  改为"), text, indent=0)
         if not answer.relax:
-            page.line("No single change helps: build PyTorch from source, or use NVIDIA's own containers.", indent=2)
+            no_change = tr(
+                "No single change helps: build PyTorch from source, or use NVIDIA's own containers.",
+                "只改一项也不行：请从源码构建 PyTorch，或使用 NVIDIA 自己的容器。",
+            )
+            page.line(no_change, indent=2)
     else:
-        page.line(f"torch {found.torch}+{found.build}: {found.why}", style="bold")
+        name = f"torch {found.torch}+{found.build}"
+        page.line(f"{name}: {found.why}", style="bold")
         for command in found.install:
             page.command(command, indent=2)
     page.line()

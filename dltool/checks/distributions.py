@@ -1,0 +1,126 @@
+"""What is installed beside PyTorch: words that the checks of packages share, and packages that overwrite one another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from dltool import compat
+from dltool.checks import check
+from dltool.checks.packages import pip
+from dltool.lang import tr
+from dltool.machine import Distribution, Machine, PythonEnv
+from dltool.results import Evidence, Finding, Remedy, Status
+
+_OWNERS_OF_ONE_PACKAGE = {
+    "onnxruntime": r"onnxruntime(-(gpu|directml|openvino|rocm|training))?",
+    "tensorflow": r"tensorflow(-(cpu|gpu|rocm))?|tf-nightly(-cpu)?",
+    "faiss": r"faiss-(cpu|gpu(-cu\d+)?)",
+    "cupy": r"cupy(-(cuda\d+x?|rocm-[\d-]+))?",
+    "triton": r"triton(-windows|-nightly)?|pytorch-triton(-\w+)?",
+    "jax-cuda-plugin": r"jax-cuda\d+-plugin",
+}
+"""Distributions that put their files into one package, by what is imported."""
+
+
+def unread(machine: Machine) -> Finding | None:
+    """That the environment could not be read; None where it could."""
+    if machine.python is not None:
+        return None
+    reason = machine.why_missing("python")
+    return Finding(
+        status=Status.UNKNOWN,
+        summary=tr(f"the Python environment could not be read: {reason}", f"无法读取 Python 环境：{reason}"),
+    )
+
+
+def no_python() -> Finding:
+    """There is nothing to look at."""
+    return Finding(status=Status.SKIP, summary=tr("no Python", "没有 Python"))
+
+
+def listed(found: Distribution) -> Evidence:
+    """A distribution, its version and where it lies."""
+    return Evidence(fact=found.name, value=found.version, read_from=found.location)
+
+
+def question(machine: Machine, packages: dict[str, str]) -> compat.Question:
+    """What the machine has together with these packages only, as a question to the compatibility tables."""
+    asked = compat.of_machine(machine)
+    known = tuple(capability for capability in asked.compute_capabilities if compat.known_version(capability))
+    return replace(asked, packages=packages, compute_capabilities=known)
+
+
+@check(
+    "packages-clash",
+    zh="""每个可导入的包是否只来自一个软件包？
+
+    onnxruntime 与 onnxruntime-gpu、faiss-cpu 与 faiss-gpu、cupy-cuda11x 与 cupy-cuda12x 会把同名文件装进同一个目录。
+    后装的只覆盖了其中一部分：要么缺少 CUDAExecutionProvider，要么无法导入；卸载其中一个时，还会删掉另一个的文件。
+
+    解决：先把它们全部卸载，再只安装需要的那一个；只卸载一个是不够的，剩下的那个已经缺了文件。
+
+    预防：把需要的版本（如 onnxruntime-gpu）写进依赖文件，并留意哪些依赖会带入 CPU 版；在 uv 中可用 override-dependencies 排
+    除它。
+    """,
+)
+def packages_clash(machine: Machine) -> Iterator[Finding]:
+    """Does each package that is imported come from one distribution only?
+
+    onnxruntime and onnxruntime-gpu, faiss-cpu and faiss-gpu, cupy-cuda11x and cupy-cuda12x put files of the same names into the
+    same directory. The one installed last wins in part: CUDAExecutionProvider is missing, or the import fails. Uninstalling one
+    removes files of the other.
+
+    Mend: uninstall all of them, then install the one that is wanted; to uninstall only one is not enough, the other has lost
+    files by then.
+
+    Prevent: name the wanted one (onnxruntime-gpu) in the requirements and look which dependency pulls in the CPU one; in uv
+    override-dependencies keeps it out.
+
+    See: https://onnxruntime.ai/docs/install/ https://github.com/microsoft/onnxruntime/issues/26996
+    """
+    python = machine.python
+    if python is None:
+        yield unread(machine) or no_python()
+        return
+    clashes = [
+        _clash(python, package, owners)
+        for package, names in _OWNERS_OF_ONE_PACKAGE.items()
+        if _share_a_directory(owners := _owners(python, names))
+    ]
+    yield from clashes
+    if not clashes:
+        yield Finding(status=Status.PASS, summary=tr("no two distributions own one package", "没有两个软件包占用同一个包"))
+
+
+def _owners(python: PythonEnv, names: str) -> dict[str, Distribution]:
+    return {found.name: found for found in reversed(python.distributions) if re.fullmatch(names, found.name)}
+
+
+def _share_a_directory(owners: dict[str, Distribution]) -> bool:
+    """In an environment of conda they do, whatever the place that is told."""
+    conda = any(found.installer == "conda" for found in owners.values())
+    places = {found.location for found in owners.values()}
+    return len(owners) > 1 and (conda or len(places) < len(owners))
+
+
+def _clash(python: PythonEnv, package: str, owners: dict[str, Distribution]) -> Finding:
+    names = sorted(owners)
+    wanted = next((name for name in names if re.search(r"gpu|cuda|windows", name)), names[0])
+    remove = f"{pip(python).replace(' install', ' uninstall')} {' '.join(names)}"
+    return Finding(
+        status=Status.FAIL,
+        summary=tr(
+            f"{' and '.join(names)} are both installed: they overwrite each other's files of {package}",
+            f"同时安装了 {' 和 '.join(names)}：它们会互相覆盖 {package} 的文件",
+        ),
+        evidence=tuple(listed(owners[name]) for name in names),
+        remedies=(
+            Remedy(
+                text=tr("Remove all of them, then install one.", "全部卸载，然后只安装其中一个。"),
+                commands=(remove, f"{pip(python)} {wanted}"),
+            ),
+        ),
+    )

@@ -1,0 +1,54 @@
+"""NumPy beside PyTorch: which C interface of it the wheels were compiled for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from dltool.checks import check
+from dltool.checks.distributions import listed, question, unread
+from dltool.checks.packages import install_torch, installed_torch, pip
+from dltool.compat import rules_packages
+from dltool.lang import tr
+from dltool.machine import Machine
+from dltool.results import Finding, Remedy, Status
+
+
+@check(
+    "numpy-mismatched",
+    caused_by=("torch-incomplete",),
+    zh="""PyTorch 是否针对已安装的 NumPy 编译？
+
+    NumPy 2 的 C 接口与 NumPy 1 不同。在它之前发布的 PyTorch（到 2.2 为止，Windows 上更久）能导入，但会给出警告；
+    一旦张量和数组相遇（每个 DataLoader 都会如此），就以 "Numpy is not available" 失败。
+
+    解决：`pip install "numpy<2"`，或换用 2.3 及更新的 PyTorch（Windows 上 2.4.1 及更新）。
+
+    预防：在依赖文件中固定 NumPy 的大版本（`numpy<2`），并把 PyTorch 与 NumPy 放在同一条安装命令里。
+    """,
+)
+def numpy_mismatched(machine: Machine) -> Iterator[Finding]:
+    """Was PyTorch compiled for the NumPy that is installed?
+
+    NumPy 2 has another C interface than NumPy 1. A PyTorch from before it (up to 2.2, on Windows longer) imports with a warning
+    and then fails with "Numpy is not available" as soon as a tensor and an array meet, as in every DataLoader.
+
+    Mend: `pip install "numpy<2"`, or take PyTorch 2.3 or later (on Windows 2.4.1 or later).
+
+    Prevent: pin the major of NumPy in the requirements (`numpy<2`), and name PyTorch and NumPy in one install command.
+
+    See: https://numpy.org/doc/stable/numpy_2_0_migration_guide.html
+    """
+    python, torch = machine.python, installed_torch(machine)
+    numpy = python.distribution("numpy") if python else None
+    if torch is None or numpy is None or python is None:
+        yield unread(machine) or Finding(status=Status.SKIP, summary=tr("no NumPy beside PyTorch", "PyTorch 旁没有安装 NumPy"))
+        return
+    for finding in rules_packages.companions(question(machine, {"numpy": numpy.version})):
+        if not finding.status.is_problem:
+            yield finding
+            continue
+        older = Remedy(text=tr("Take NumPy 1.", "改用 NumPy 1。"), commands=(f'{pip(python)} "numpy<2"',))
+        newer = install_torch(machine, why=tr("Or take a PyTorch that knows NumPy 2.", "或换用支持 NumPy 2 的 PyTorch。"))
+        yield replace(finding, evidence=(listed(numpy), *finding.evidence), remedies=(older, *newer))
