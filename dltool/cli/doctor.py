@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltool.cli.active import Active, redacted
+from dltool.cli.active import Active, redacted, rewritten
 from dltool.cli.common import Output, Python, as_json, deliver, finish, guarded, names, report, say
+from dltool.cli.fixing import Fixing, Mending, outcome
 from dltool.cli.gate import Findings, Gate
 from dltool.errors import UsageError
 
@@ -37,6 +38,7 @@ def doctor(
     out: Output,
     gate: Gate,
     active: Active,
+    fixing: Fixing,
     machine: MachineFile = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Run only these checks.", metavar="ID,..")] = None,
     skip: Annotated[list[str] | None, typer.Option("--skip", help="Leave these checks out.", metavar="ID,..")] = None,
@@ -63,12 +65,19 @@ def doctor(
     known error in it the machine is judged as usual. A pipe that sends nothing yet is not waited for: --explain - waits.
 
     A gate for CI: dltool doctor --freeze -o dltool.toml on a good machine, dltool doctor --policy dltool.toml on the others.
+
+    --fix shows which commands in the Python environment would mend what, how to undo them, and what is left to you; with --yes
+    they run, and the machine is judged again. Nothing is done as root or outside that environment.
     """
+    from msgspec.structs import replace
+
     from dltool import checks, redact
     from dltool import machine as machines
-    from dltool.results import Status
+    from dltool.results import Fix, Status
 
     active.check(replayed=machine is not None)
+    others = {"--list": list_, "--explain": explain is not None, "--share": share, "--freeze": gate.freeze}
+    fixing.check(replayed=machine is not None, others=[name for name, given in others.items() if given])
     if list_ or explain is not None:
         if list_:
             deliver(_listing(out, active), out)
@@ -88,7 +97,7 @@ def doctor(
         raise UsageError("no check is left to run", remedy="Name some: --only ID,.. (all of them: dltool doctor --list)")
     counted = gate.load(taken=(machine, baseline))
     known = _baseline(baseline)
-    if machine is None and not (chosen or left_out or python or share or baseline or gate.asked or active.probe):
+    if machine is None and not (chosen or left_out or python or share or baseline or gate.asked or active.probe or fixing.fix):
         _explain_stdin(out)
     if machine is not None:
         if python:
@@ -98,13 +107,26 @@ def doctor(
         from dltool import probe
 
         facts = probe.read(python=python)
+    judged_by = counted
     counted = active.join(counted, facts, probes, no_probes, alone=probes_alone, quiet=out.quiet)
+    fix = None
+    if fixing.fix:
+        found = _judged(facts, chosen, left_out, counted).findings
+        mending = Mending(fixing, facts, here=machine is None, python=python)
+        fix = mending.plan(found)
+        if fixing.yes and fix.steps:
+            fix = mending.carry_out(fix, quiet=out.quiet)
+            facts = probe.read(python=python)
+            counted = active.join(judged_by, facts, probes, no_probes, alone=probes_alone, quiet=out.quiet)
+            fix = replace(fix, outcome=outcome(found, _judged(facts, chosen, left_out, counted).findings))
     # People here get commands with the paths that are here. What leaves is judged as it leaves: a snapshot gives the same.
-    result = _judged(facts, chosen, left_out, counted)
+    result = replace(_judged(facts, chosen, left_out, counted), fix=fix)
     if gate.freeze:
         gate.write(facts, result, out)
         return
     kept = _judged(redact.redact(facts, probe.redactor(facts)), chosen, left_out, counted) if machine is None else None
+    if kept is not None and fix is not None:
+        kept = replace(kept, fix=rewritten(fix, Fix, probe.redactor(facts).text))
     if kept is not None and out.format_name != "text":
         result = kept
     looks: dict[str, Any] = {}
