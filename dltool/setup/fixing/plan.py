@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from dltool.lang import tr
 from dltool.results import Finding, Fix, FixByHand, FixLeft, FixPlace, FixStep, FixTarget, Remedy, Risk, Scope, root_problems
@@ -204,31 +206,19 @@ def _of_remedy(remedy: Remedy, place: FixPlace | None) -> str:
 
 
 def resumed(fix: Fix, earlier: Iterable[FixStep]) -> Fix:
-    """Go on with what an unfinished fix did not do, before or within the steps of now; what was half done is done again."""
+    """Go on with what an unfinished fix did not do, then what is found now; what was half done is done again.
+
+    What then and now would want in two versions is what was begun; the rest is judged again after it.
+    """
     python = fix.place.python if fix.place else ""
-    drafts: list[Draft] = []
+    begun: list[tuple[Draft, FixStep]] = []
     for step in (*(one for one in earlier if one.state != "done"), *fix.steps):
-        calls = tuple(call for line in step.commands if isinstance(call := shapes.read(line, python=python), Pip))
-        home = next((draft for draft in drafts if draft.does(calls)), None)
-        if home is None:
-            if any(own.contradicts(call) for draft in drafts for own in draft.calls for call in calls):
-                continue  # what was wanted then is not what is wanted now: the first to be taken up comes first
-            home = Draft()
-            drafts.append(home)
-            home.take(calls)
-        home.mends.extend(target for target in step.mends if target not in home.mends)
-    by_lines: Mapping[tuple[str, ...], FixStep] = {step.commands: step for step in fix.steps}
-    steps = [_again(draft, by_lines.get(tuple(call.line for call in draft.calls))) for draft in drafts]
-    return _with_steps(fix, steps)
-
-
-def _again(draft: Draft, known: FixStep | None) -> FixStep:
-    from msgspec.structs import replace
-
-    return replace(known or _step(draft, {}), mends=tuple(draft.mends))
-
-
-def _with_steps(fix: Fix, steps: Iterable[FixStep]) -> Fix:
-    from msgspec.structs import replace
-
+        draft = Draft(mends=list(step.mends))
+        draft.take(call for line in step.commands if isinstance(call := shapes.read(line, python=python), Pip))
+        home = next((other for other, _ in begun if other.does(draft.calls)), None)
+        if home is not None:
+            home.mends.extend(target for target in step.mends if target not in home.mends)
+        elif not any(own.contradicts(call) for other, _ in begun for own in other.calls for call in draft.calls):
+            begun.append((draft, step))
+    steps = [replace(step, mends=tuple(draft.mends), state="planned", seconds=None) for draft, step in begun]
     return replace(fix, steps=tuple(steps))
