@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dltool import checks
-from dltool.cli.fixing import outcome
+from dltool.cli.fixing import Fixing, outcome
+from dltool.errors import UsageError
+from dltool.lang import speaking
+from dltool.render import FORMATS, Style
 from dltool.results import (
     Finding,
     Fix,
@@ -316,3 +319,45 @@ def test_a_failed_fix_is_no_success():
     assert Report(fix=Fix(state="failed")).exit_code() == 3
     assert Report(fix=Fix(state="failed"), findings=(found("a"),)).exit_code() == 1
     assert Report(fix=Fix(state="done")).exit_code() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "others", "says"),
+    [
+        ({"yes": True}, (), "--yes is for --fix"),
+        ({"index": "pip"}, (), "--index is for --fix"),
+        ({"fix": True}, ("--share",), "--fix and --share exclude one another"),
+        ({"fix": True, "index": "/no/where"}, (), "there is no such folder"),
+        ({"fix": True, "index": "https://me:secret@example.org/simple"}, (), "holds a password"),
+    ],
+)
+def test_wrong_usage(options, others, says):
+    with pytest.raises(UsageError, match=says):
+        Fixing(**options).check(replayed=False, others=others)
+
+
+def test_where_wheels_come_from(tmp_path):
+    assert [Fixing(fix=True, index=index).source() for index in (None, "pip", "https://x.example.org", str(tmp_path))] == [
+        None,
+        "",
+        "https://x.example.org",
+        str(tmp_path),
+    ]
+
+
+def test_what_is_said_in_chinese():
+    with speaking("zh"):
+        fix = planned(found("a", ("uninstall -y a", "install --force-reinstall torch==2.1")), found("b", "install PACKAGE"))
+        text = FORMATS.get("text")(Report(fix=fix, headline="a is wrong"), Style())
+    assert "卸载 a，然后重新安装 torch 2.1" in text
+    assert "计划：在 /env 中执行 1 步；尚未执行任何操作" in text
+    assert "请先把大写的占位词换成实际内容" in text
+    assert not {"Plan", "undo", "mends"} & set(text.split())
+
+
+def test_every_format_takes_a_fix():
+    fix = replace(planned(found("a", "install a"), found("b")), failure="no *net*", undo=("undo it",), state="failed")
+    report = Report(command=("doctor",), fix=fix, findings=(found("a", "install a"),))
+    for name, render in FORMATS:
+        assert render(report, Style()), name
+    assert "**Step 1, planned: install a**" in FORMATS.get("markdown")(report, Style())

@@ -44,10 +44,8 @@ def _summary(fix: Fix, page: Page) -> None:
     count = len(fix.steps)
     done = sum(step.state == "done" for step in fix.steps)
     if not count:
-        page.line(
-            tr("Nothing here can be mended inside the Python environment.", "没有可以在 Python 环境之内修复的问题。"),
-            style="bold",
-        )
+        text = tr("Nothing of this can be mended inside the Python environment.", "以下问题都无法在 Python 环境之内修复。")
+        page.line(text if fix.left else tr("There is nothing to mend.", "没有需要修复的问题。"), style="bold")
     elif fix.state == "planned":
         steps = f"{count} step{'s' * (count > 1)}"
         text = tr(f"Plan: {steps} in {where}; nothing is done yet", f"计划：在 {where} 中执行 {count} 步；尚未执行任何操作")
