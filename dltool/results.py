@@ -476,7 +476,7 @@ class FixOutcome(Struct, frozen=True, kw_only=True):
     finding: str
     summary: str
     state: str
-    """"mended", "remains" or "new"."""
+    """"mended", "remains", "new", or "unclear": gone, but its step did not come to its end."""
 
 
 class FixUnfinished(Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import cases
 import pytest
@@ -15,6 +16,8 @@ from dltool import checks
 from dltool.cli.fixing import Fixing, outcome
 from dltool.errors import UsageError
 from dltool.lang import speaking
+from dltool.machine import PythonEnv
+from dltool.probe import mendable
 from dltool.render import FORMATS, Style
 from dltool.results import (
     Finding,
@@ -361,3 +364,21 @@ def test_every_format_takes_a_fix():
     for name, render in FORMATS:
         assert render(report, Style()), name
     assert "**Step 1, planned: install a**" in FORMATS.get("markdown")(report, Style())
+
+
+@pytest.mark.parametrize(("base", "managed"), [("/usr", True), ("/other", False)])
+def test_whose_python_it_is_says_a_file_beside_its_library(tmp_path, base, managed):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/EXTERNALLY-MANAGED").touch()
+    told = json.dumps([str(tmp_path / "lib"), str(tmp_path / "lib/site"), "/usr", base, True])
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho '{told}'\n")
+    python.chmod(0o755)
+    place = mendable.place(PythonEnv(executable=str(python), version="3.12.1", kind="system"))
+    assert (place.externally_managed, place.has_pip, place.prefix) == (managed, True, "/usr")
+    assert place.writable is os.access(tmp_path, os.W_OK)
+
+
+def test_of_a_python_that_does_not_answer_nothing_is_known(tmp_path):
+    known = mendable.place(PythonEnv(executable=str(tmp_path / "none"), version="3.12.1", prefix="/x", kind="venv"))
+    assert known == FixPlace(python=str(tmp_path / "none"), prefix="/x", kind="venv")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -149,29 +151,67 @@ def test_what_it_looks_like(doctor, env):
     assert f"  {python} -m pip install --no-deps --force-reinstall -r " in done
 
 
-def test_the_first_step_that_fails_is_the_last(doctor):
+def test_without_a_network_nothing_is_removed(doctor):
     code, out, err = doctor("--fix", "--yes", PIP_NO_INDEX="", PIP_FIND_LINKS="", PIP_INDEX_URL="http://127.0.0.1:9/simple",
-                            PIP_RETRIES="0")  # fmt: skip
-    assert code == 3  # what remains is a warning, but not all could be done
+                            PIP_RETRIES="1")  # fmt: skip
+    assert code == 1
     assert "stopped by the index cannot be reached" in out
     assert "  | " in err
     assert "Done: 0 of 2 steps in" in out
     assert "install numpy<2  [not done]" in out
+    assert "Nothing is installed that was not before" in out
+    assert doctor.installed() == BEFORE
+
+
+def test_the_first_step_that_fails_is_the_last(doctor, deaf):
+    code, report = doctor.report("--fix", "--yes", **deaf)
+    assert code == 3  # what remains is a warning, but not all could be done
+    fix = report["fix"]
+    assert [step["state"] for step in fix["steps"]] == ["failed", "not done"]
+    assert {one["finding"]: one["state"] for one in fix["outcome"]} == {
+        "packages-clash": "unclear",
+        "numpy-mismatched": "remains",
+    }
     assert doctor.installed() == {"torch": "2.1.0+cpu", "numpy": "2.1.0"}
     _, report = doctor.report("--fix")
     unfinished = report["fix"]["unfinished"]
     assert (unfinished["done"], unfinished["total"]) == (0, 2)
-    assert [len(step["commands"]) for step in report["fix"]["steps"]] == [2, 1]  # that one of them is gone hides the clash
+    assert [len(step["commands"]) for step in report["fix"]["steps"]] == [2, 1]  # that both are gone hides the clash
     doctor.undo([command.replace("~", doctor.variables["HOME"]) for command in unfinished["undo"]])
     assert doctor.installed() == BEFORE
+    assert doctor.report("--fix")[1]["fix"]["unfinished"] is None  # it was taken back
 
 
 @pytest.fixture
-def deaf():
-    """An index that takes every call and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0", "PIP_DEFAULT_TIMEOUT": "2",
-               "PIP_INDEX_URL": f"http://127.0.0.1:{server.getsockname()[1]}/simple"}  # fmt: skip
+def deaf(made):
+    """An index that has what is asked for, and never answers again once it was asked."""
+    asked, over = threading.Event(), threading.Event()
+
+    class Answer(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            if self.path.endswith(".whl"):
+                super().do_GET()
+            elif asked.is_set():
+                over.wait(60)
+            else:
+                asked.set()
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html")
+                self.end_headers()
+                self.wfile.write(
+                    b'<a href="/onnxruntime_gpu-1.20.0-py3-none-any.whl">onnxruntime_gpu-1.20.0-py3-none-any.whl</a>'
+                )
+
+        def log_message(self, *_words):
+            """Be silent."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Answer, directory=made / "wheels"))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0", "PIP_DEFAULT_TIMEOUT": "2",
+           "PIP_INDEX_URL": f"http://127.0.0.1:{server.server_port}"}  # fmt: skip
+    over.set()
+    server.shutdown()
+    server.server_close()
 
 
 def half_way(doctor: Doctor, variables: dict[str, str]) -> subprocess.Popen[str]:

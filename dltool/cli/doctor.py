@@ -118,7 +118,7 @@ def doctor(
             fix = mending.carry_out(fix, quiet=out.quiet)
             facts = probe.read(python=python)
             counted = active.join(judged_by, facts, probes, no_probes, alone=probes_alone, quiet=out.quiet)
-            fix = replace(fix, outcome=outcome(found, _judged(facts, chosen, left_out, counted).findings))
+            fix = replace(fix, outcome=outcome(found, _judged(facts, chosen, left_out, counted).findings, fix.steps))
     # People here get commands with the paths that are here. What leaves is judged as it leaves: a snapshot gives the same.
     result = replace(_judged(facts, chosen, left_out, counted), fix=fix)
     if gate.freeze:

@@ -18,7 +18,7 @@ from dltool.lang import tr
 
 if TYPE_CHECKING:
     from dltool.machine import Machine
-    from dltool.results import Finding, Fix, FixOutcome, FixPlace, FrozenPackage
+    from dltool.results import Finding, Fix, FixOutcome, FixPlace, FixStep, FrozenPackage
 
 _LINE = 200
 
@@ -221,8 +221,11 @@ def _own() -> frozenset[str]:
     return frozenset((*(name for name, item in CHECKS if item.rule.__module__.startswith("dltool.checks.")), *PROBES))
 
 
-def outcome(before: Iterable[Finding], after: Iterable[Finding]) -> tuple[FixOutcome, ...]:
-    """Of every problem that was or is: mended, still there, or new. Those of one check are told apart by what they say."""
+def outcome(before: Iterable[Finding], after: Iterable[Finding], steps: Iterable[FixStep] = ()) -> tuple[FixOutcome, ...]:
+    """Of every problem that was or is: mended, still there, or new. Those of one check are told apart by what they say.
+
+    One that is gone although its step did not come to its end is unclear: what it was about may be gone too.
+    """
     from dltool.results import FixOutcome
 
     was, now = ([finding for finding in findings if finding.status.is_problem] for findings in (before, after))
@@ -235,5 +238,6 @@ def outcome(before: Iterable[Finding], after: Iterable[Finding]) -> tuple[FixOut
         if earlier is not None:  # the same fault, with other versions in its words
             others.remove(earlier)
         told.append(FixOutcome(finding=one.id, summary=one.summary, state="new" if earlier is None else "remains"))
-    mended = [FixOutcome(finding=one.id, summary=one.summary, state="mended") for one in others]
-    return (*mended, *sorted(told, key=lambda one: one.state != "remains"))
+    half = {target.finding for step in steps if step.state != "done" for target in step.mends}
+    gone = [FixOutcome(finding=one.id, summary=one.summary, state="unclear" if one.id in half else "mended") for one in others]
+    return (*gone, *sorted(told, key=lambda one: one.state != "remains"))

@@ -11,7 +11,7 @@ from dltool.results import Fix, FixLeft, FixOutcome, FixStep, FixTarget, Report
 from dltool.units import seconds
 
 _STATES = {"done": "green", "failed": "bold red", "not done": "yellow"}
-_OUTCOMES = {"mended": "bold green", "remains": "bold yellow", "new": "bold red"}
+_OUTCOMES = {"mended": "bold green", "remains": "bold yellow", "new": "bold red", "unclear": "bold yellow"}
 
 
 def show(report: Report, page: Page) -> None:
@@ -27,7 +27,8 @@ def show(report: Report, page: Page) -> None:
     for note in fix.notes:
         page.labelled(tr("note", "注意"), note, indent=0, label_style="bold yellow")
     for number, step in enumerate(fix.steps, 1):
-        page.line()
+        if fix.state == "planned" or page.verbose or number == 1:
+            page.line()
         _step(number, step, page)
     if fix.left:
         _all_left(fix.left, page)
@@ -61,9 +62,10 @@ def _unfinished(fix: Fix, page: Page) -> None:
     earlier = fix.unfinished
     if earlier is None:
         return
+    when = f"{earlier.created[:16].replace('T', ' ')} UTC"
     text = tr(
-        f"A fix of {earlier.created} did not come to its end: {earlier.done} of {earlier.total} steps were done.",
-        f"{earlier.created} 的修复没有完成：{earlier.total} 步中完成了 {earlier.done} 步。",
+        f"A fix of {when} did not come to its end: {earlier.done} of {earlier.total} steps were done.",
+        f"{when} 的修复没有完成：{earlier.total} 步中完成了 {earlier.done} 步。",
     )
     page.line(text, style="bold yellow")
     if fix.state == "planned" and fix.steps:
@@ -76,10 +78,12 @@ def _unfinished(fix: Fix, page: Page) -> None:
 
 
 def _step(number: int, step: FixStep, page: Page) -> None:
-    took = f", {seconds(step.seconds)}" if step.seconds is not None else ""
+    took = f", {seconds(step.seconds)}" if step.seconds is not None and page.verbose else ""
     state = {"done": tr("done", "已完成"), "failed": tr("failed", "失败"), "not done": tr("not done", "未执行")}.get(step.state)
     mark = Text(f"  [{state}{took}]", style=_STATES[step.state]) if state else Text("")
     page.line(Text(f"{number:>2} ", style="dim").append(visible(step.title), style="bold").append_text(mark))
+    if step.state == "done" and not page.verbose:  # what became of it is told below
+        return
     for target in step.mends:
         _target(tr("mends", "修复"), target, page)
     for command in step.commands:
@@ -115,7 +119,8 @@ def _all_left(left: tuple[FixLeft, ...], page: Page) -> None:
 
 
 def _outcomes(outcomes: tuple[FixOutcome, ...], page: Page) -> None:
-    words = {"mended": tr("mended", "已修复"), "remains": tr("still there", "仍存在"), "new": tr("new", "新出现")}
+    words = {"mended": tr("mended", "已修复"), "remains": tr("still there", "仍存在"), "new": tr("new", "新出现"),
+             "unclear": tr("half done", "未做完")}  # fmt: skip
     page.line()
     page.line(tr("Looked at again:", "重新检查："), style="bold")
     wide = max(map(len, words.values()))
@@ -130,7 +135,7 @@ def _ending(fix: Fix, page: Page) -> None:
         if fix.carry_out:
             page.line(
                 tr(
-                    "Before the first step a list of everything that is installed is written down. To do it:",
+                    "First a list of everything that is installed is written down. To do it:",
                     "第一步之前会先记录已安装的全部软件包。执行：",
                 )
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -134,8 +134,10 @@ class _Run:
         state, failed = "failed", None
         self.telling.begin(step.title)
         try:
-            for command in commands:
+            for command in (*self._ahead(commands), *commands):
                 ended = self._command(command, log)
+                if "--dry-run" in command and "no such option" in ended.text:
+                    continue  # a pip from before 22.2
                 if ended.returncode != 0:
                     failed = ended
                     break
@@ -147,6 +149,16 @@ class _Run:
         step = replace(step, state=state, seconds=round(took, 3))
         self._note(lambda: self.keeper.step(number, step))
         return step, failed
+
+    def _ahead(self, commands: tuple[tuple[str, ...], ...]) -> Iterator[tuple[str, ...]]:
+        """Nothing is removed before it is known that what takes its place can be had."""
+        if not any("uninstall" in command[:4] for command in commands):
+            return
+        for command in commands:
+            if "install" in command[:4]:
+                verb = command.index("install") + 1
+                fresh = () if command[0] == "uv" else ("--ignore-installed",)
+                yield (*command[:verb], "--dry-run", *fresh, *command[verb:])
 
     def _command(self, command: tuple[str, ...], log: IO[bytes]) -> running.Ended:
         try:

@@ -126,17 +126,20 @@ def begin(folder: Path, place: FixPlace, steps: tuple[FixStep, ...], before: tup
 
 
 def unfinished(folder: Path, place: FixPlace, now: Iterable[FrozenPackage]) -> tuple[FixUnfinished, Record] | None:
-    """The last fix of this environment, if it did not come to its end."""
+    """The last fix of this environment, if it did not come to its end and was not taken back."""
     found = _newest_unfinished(folder, place)
     if found is None:
         return None
     directory, record = found
+    undo = way_back(directory, record, now)
+    if not undo:
+        return None
     told = FixUnfinished(
         created=record.created,
         record=str(directory),
         done=sum(step.state == "done" for step in record.steps),
         total=len(record.steps),
-        undo=way_back(directory, record, now),
+        undo=undo,
     )
     return told, record
 
