@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dltool import checks
+from dltool.cli import fixing
 from dltool.cli.fixing import Fixing, outcome
 from dltool.errors import UsageError
 from dltool.lang import speaking
 from dltool.machine import PythonEnv
 from dltool.probe import mendable
+from dltool.probing import PROBES
 from dltool.render import FORMATS, Style
 from dltool.results import (
     Finding,
@@ -382,3 +384,20 @@ def test_whose_python_it_is_says_a_file_beside_its_library(tmp_path, base, manag
 def test_of_a_python_that_does_not_answer_nothing_is_known(tmp_path):
     known = mendable.place(PythonEnv(executable=str(tmp_path / "none"), version="3.12.1", prefix="/x", kind="venv"))
     assert known == FixPlace(python=str(tmp_path / "none"), prefix="/x", kind="venv")
+
+
+def test_a_check_of_a_plugin_is_not_ours(monkeypatch):
+    def theirs(machine):
+        """Is it theirs?"""
+        yield machine
+
+    names = set(checks.CHECKS.names())
+    monkeypatch.setitem(checks.CHECKS._items, "theirs", checks.Check("theirs", theirs))
+    assert fixing._own() == names | set(PROBES)
+
+
+def test_whatever_happens_while_looking_again_the_way_back_is_told(capsys):
+    mending = fixing.Mending(Fixing(fix=True), recorded.load("h100_server"), here=True)
+    with pytest.raises(KeyboardInterrupt), mending.looking_again(Fix(undo=("pip install old",))):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "to undo: pip install old\n"

@@ -145,7 +145,7 @@ def test_what_it_looks_like(doctor, env):
     assert "Plan: 2 steps in" in planned
     assert f"     $ {python} -m pip uninstall -y onnxruntime onnxruntime-gpu\n" in planned
     assert f"   undo {python} -m pip install --force-reinstall --no-deps numpy==2.1.0\n" in planned
-    assert f"  dltool doctor --fix --yes --python {python}\n" in planned
+    assert f"  dltool doctor --python {python} --fix --yes\n" in planned
     assert "Done: 2 of 2 steps in" in done
     assert "To undo all of it:\n" in done
     assert f"  {python} -m pip install --no-deps --force-reinstall -r " in done
@@ -231,7 +231,7 @@ def test_interrupted_it_says_how_to_go_on_and_back(doctor, deaf):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"interrupted; to go on: dltool doctor --fix --yes --python {doctor.python}" in err
+    assert f"interrupted; to go on: dltool doctor --python {doctor.python} --fix --yes" in err
     back = next(line for line in err.splitlines() if line.startswith("to undo: "))
     assert "onnxruntime" not in doctor.installed()
     doctor.undo([back.removeprefix("to undo: ")])

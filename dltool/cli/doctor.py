@@ -76,7 +76,8 @@ def doctor(
     from dltool.results import Fix, Status
 
     active.check(replayed=machine is not None)
-    others = {"--list": list_, "--explain": explain is not None, "--share": share, "--freeze": gate.freeze}
+    others = {"--list": list_, "--explain": explain is not None, "--share": share, "--freeze": gate.freeze,
+              "--baseline": baseline is not None}  # fmt: skip
     fixing.check(replayed=machine is not None, others=[name for name, given in others.items() if given])
     if list_ or explain is not None:
         if list_:
@@ -112,12 +113,13 @@ def doctor(
     fix = None
     if fixing.fix:
         found = _judged(facts, chosen, left_out, counted).findings
-        mending = Mending(fixing, facts, here=machine is None, python=python)
+        mending = Mending(fixing, facts, here=machine is None)
         fix = mending.plan(found)
         if fixing.yes and fix.steps:
             fix = mending.carry_out(fix, quiet=out.quiet)
-            facts = probe.read(python=python)
-            counted = active.join(judged_by, facts, probes, no_probes, alone=probes_alone, quiet=out.quiet)
+            with mending.looking_again(fix):
+                facts = probe.read(python=python)
+                counted = active.join(judged_by, facts, probes, no_probes, alone=probes_alone, quiet=out.quiet)
             fix = replace(fix, outcome=outcome(found, _judged(facts, chosen, left_out, counted).findings, fix.steps))
     # People here get commands with the paths that are here. What leaves is judged as it leaves: a snapshot gives the same.
     result = replace(_judged(facts, chosen, left_out, counted), fix=fix)

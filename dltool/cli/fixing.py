@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from dltool.results import Finding, Fix, FixOutcome, FixPlace, FixStep, FrozenPackage
 
 _LINE = 200
+_PATIENCE_S = 60.0
+"""For an interpreter to start on a busy machine: in the middle of a fix its answer must not be missed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +111,6 @@ class Mending:
     machine: Machine
     here: bool
     """False: the machine is a snapshot's."""
-    python: str | None = None
-    """As it was asked for."""
 
     def plan(self, findings: tuple[Finding, ...]) -> Fix:
         """What would be done; an unfinished fix of the same environment is gone on with."""
@@ -126,10 +128,18 @@ class Mending:
         return replace(made, carry_out=self._again() if made.steps else None)
 
     def _again(self) -> str:
-        """The command that carries the plan out."""
-        named = {"--python": self.python, "--index": self.fixing.index}
-        given = [word for name, value in named.items() if value is not None for word in (name, value)]
-        return shlex.join(["dltool", "doctor", "--fix", "--yes", *given])
+        """The command that carries the plan out: as it was typed, and --yes."""
+        typed = [word for word in sys.argv[1:] if word not in ("--yes", "-y")]
+        return shlex.join(["dltool", *(typed if "doctor" in typed else ("doctor", "--fix")), "--yes"])
+
+    @contextlib.contextmanager
+    def looking_again(self, fix: Fix) -> Iterator[None]:
+        """Whatever happens before the report is out, the way back is told."""
+        try:
+            yield
+        except BaseException:
+            _say_undo(fix.undo)
+            raise
 
     def _going_on(self, made: Fix, place: FixPlace) -> Fix:
         from msgspec.structs import replace
@@ -181,8 +191,7 @@ class Mending:
 
         found = record.unfinished(_folder(), place, self._installed(place))
         say(tr(f"interrupted; to go on: {self._again()}", f"已中断；继续执行：{self._again()}"))
-        for line in found[0].undo if found else ():
-            say(tr(f"to undo: {line}", f"撤销：{line}"))
+        _say_undo(found[0].undo if found else ())
 
     def _place(self) -> FixPlace | None:
         from dltool.probe import mendable
@@ -199,11 +208,16 @@ class Mending:
         if place is None or self.machine.python is None:
             return ()
         if self.here:
-            return installed.of(place.python)
+            return installed.of(place.python, timeout_s=_PATIENCE_S)
         return tuple(
             FrozenPackage(name=one.name, version=one.version, source="conda" if one.installer == "conda" else "index")
             for one in reversed(self.machine.python.distributions)
         )
+
+
+def _say_undo(commands: Iterable[str]) -> None:
+    for line in commands:
+        say(tr(f"to undo: {line}", f"撤销：{line}"))
 
 
 def _folder() -> Path:

@@ -45,7 +45,7 @@ def reason(name: str, scope: Scope) -> str:
             "编译耗时长，且需要 CUDA 工具包和编译器：请自行执行",
         ),
         "environment": tr("this environment is not changed by dltool, see above", "dltool 不会改动这个环境，原因见上"),
-        "no-pip": tr("there is no pip in this environment: PYTHON -m ensurepip", "此环境里没有 pip：PYTHON -m ensurepip"),
+        "no-pip": tr("there is no pip in this environment: bring it by ensurepip", "此环境里没有 pip：请先用 ensurepip 安装"),
         "local-files": tr(
             "would replace what was installed from files of yours, which dltool could not put back",
             "会替换掉从你本地文件安装的软件包，dltool 无法将其还原",
