@@ -157,7 +157,7 @@ class _Run:
         for command in commands:
             if "install" in command[:4]:
                 verb = command.index("install") + 1
-                fresh = () if command[0] == "uv" else ("--ignore-installed",)
+                fresh = ("--reinstall",) if command[0] == "uv" else ("--ignore-installed",)
                 yield (*command[:verb], "--dry-run", *fresh, *command[verb:])
 
     def _command(self, command: tuple[str, ...], log: IO[bytes]) -> running.Ended:
