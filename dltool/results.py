@@ -459,6 +459,111 @@ class FrozenEnvironment(Struct, frozen=True, kw_only=True):
     """What cannot be rebuilt elsewhere, and why."""
 
 
+class FixPlace(Struct, frozen=True, kw_only=True):
+    """The Python environment that is to be mended, and whether it may be changed. Unknown is null."""
+
+    python: str
+    """Its interpreter."""
+    prefix: str | None = None
+    kind: str | None = None
+    """"venv", "conda" or "system"."""
+    packages: str | None = None
+    """The directory that takes its packages."""
+    writable: bool | None = None
+    externally_managed: bool | None = None
+    """The system's package manager owns it (PEP 668)."""
+    has_pip: bool | None = None
+
+
+class FixTarget(Struct, frozen=True, kw_only=True):
+    """A problem that nothing else explains, and what it explains itself."""
+
+    finding: str
+    """Its id."""
+    summary: str
+    along: tuple[str, ...] = ()
+    """Ids of the findings that are expected to go with it."""
+
+
+class FixStep(Struct, frozen=True, kw_only=True):
+    """Commands in the Python environment that belong together."""
+
+    title: str
+    mends: tuple[FixTarget, ...]
+    commands: tuple[str, ...]
+    undo: tuple[str, ...] = ()
+    """Puts back what the commands name, by what is known beforehand."""
+    notes: tuple[str, ...] = ()
+    state: str = "planned"
+    """"planned", "done", "failed" or "not done"."""
+    seconds: float | None = None
+
+
+class FixByHand(Struct, frozen=True, kw_only=True):
+    """A remedy that is left to people."""
+
+    text: str
+    commands: tuple[str, ...] = ()
+    """The exact lines."""
+    risk: Risk = Risk.USER
+    reason: str = ""
+    """"root", "reboot", "shell", "container", "placeholder", "build", "other", "words" (no command); empty: see the problem."""
+    why: str = ""
+    """The reason in words, and where the lines belong."""
+
+
+class FixLeft(Struct, frozen=True, kw_only=True):
+    """A problem that is left to people."""
+
+    target: FixTarget
+    reason: str = ""
+    """Of all its remedies: "provider", "environment", "no-pip", "local-files", "origin" or "conflict"; empty: see each."""
+    why: str = ""
+    remedies: tuple[FixByHand, ...] = ()
+
+
+class FixOutcome(Struct, frozen=True, kw_only=True):
+    """What became of a problem when the machine was looked at again."""
+
+    finding: str
+    summary: str
+    state: str
+    """"mended", "remains", "new", or "unclear": gone, but its step did not come to its end."""
+
+
+class FixUnfinished(Struct, frozen=True, kw_only=True):
+    """An earlier fix of this environment that did not come to its end; the steps of this one go on with it."""
+
+    created: str
+    record: str
+    done: int
+    """How many of its steps were done."""
+    total: int
+    undo: tuple[str, ...] = ()
+    """Commands that put back what was installed before it."""
+
+
+class Fix(Struct, frozen=True, kw_only=True):
+    """What `doctor --fix` would do or did, what it leaves to people, and how to take it back."""
+
+    state: str = "planned"
+    """"planned", "done" or "failed"."""
+    place: FixPlace | None = None
+    steps: tuple[FixStep, ...] = ()
+    left: tuple[FixLeft, ...] = ()
+    notes: tuple[str, ...] = ()
+    unfinished: FixUnfinished | None = None
+    carry_out: str | None = None
+    """The command that does the steps; None where there are none, or the machine is elsewhere."""
+    record: str | None = None
+    """The directory with the list of what was installed before, and the log."""
+    undo: tuple[str, ...] = ()
+    """Commands that put everything back."""
+    failure: str = ""
+    """What stopped it, and what to do."""
+    outcome: tuple[FixOutcome, ...] = ()
+
+
 class Report(Struct, frozen=True, kw_only=True):
     """Everything one command found out: every renderer takes one, every command makes one."""
 
@@ -478,6 +583,7 @@ class Report(Struct, frozen=True, kw_only=True):
     compat: Compatibility | None = None
     creation: Creation | None = None
     environments: tuple[EnvironmentFound, ...] = ()
+    fix: Fix | None = None
     log: tuple[LogError, ...] = ()
     """Known errors in a text that was given to doctor, in the order of the text."""
     interrupted: bool = False
@@ -498,6 +604,8 @@ class Report(Struct, frozen=True, kw_only=True):
             return ExitCode.FINDINGS
         counted = [finding.status for finding in self.findings if finding.status.is_problem]
         at_bar = any(status is Status.CRASH or status.severity >= bar.severity for status in counted)
+        if not at_bar and self.fix is not None and self.fix.state == "failed":
+            return ExitCode.CANNOT_RUN
         return ExitCode.FINDINGS if at_bar else ExitCode.HEALTHY
 
 

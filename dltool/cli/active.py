@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     Count = Callable[[tuple[Finding, ...], Machine], tuple[Finding, ...]]
 
+T = TypeVar("T")
 _Probe = Annotated[
     bool,
     typer.Option("--probe", help="Really try things too, in child processes: start the driver, import, multiply, copy ..."),
@@ -89,9 +90,14 @@ class Active:
 
 def redacted(findings: tuple[Finding, ...], text: Callable[[str], str]) -> tuple[Finding, ...]:
     """Findings with every text in them rewritten: what programs print may name anything."""
-    import msgspec
-
     from dltool.results import Finding
+
+    return rewritten(findings, tuple[Finding, ...], text)
+
+
+def rewritten(found: object, kind: type[T], text: Callable[[str], str]) -> T:
+    """A result of this kind with every text in it rewritten."""
+    import msgspec
 
     def scrubbed(value: object) -> object:
         if isinstance(value, str):
@@ -100,4 +106,4 @@ def redacted(findings: tuple[Finding, ...], text: Callable[[str], str]) -> tuple
             return {key: scrubbed(inner) for key, inner in value.items()}
         return [scrubbed(inner) for inner in value] if isinstance(value, list | tuple) else value
 
-    return msgspec.convert(scrubbed(msgspec.to_builtins(findings)), tuple[Finding, ...])
+    return msgspec.convert(scrubbed(msgspec.to_builtins(found)), kind)

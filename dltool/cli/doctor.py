@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltool.cli.active import Active, redacted
-from dltool.cli.common import Python, SpokenOutput, as_json, deliver, finish, guarded, names, report
+from dltool.cli.active import Active, rewritten
+from dltool.cli.common import Python, SpokenOutput, as_json, deliver, finish, guarded
 from dltool.cli.explaining import explain as explain_text
 from dltool.cli.explaining import explain_stdin
-from dltool.cli.gate import Findings, Gate
+from dltool.cli.fixing import Fixing, Mending, outcome
+from dltool.cli.gate import Gate
+from dltool.cli.judging import Choice, Judge, baseline_of, facts_of, without
 from dltool.errors import UsageError
 
 if TYPE_CHECKING:
     from dltool.machine import Machine
-    from dltool.results import Report
+    from dltool.results import Fix
 
 MachineFile = Annotated[
     Path | None, typer.Option("--machine", help="Judge this snapshot instead of the machine here (- is stdin).", metavar="FILE")
@@ -29,14 +29,11 @@ MachineFile = Annotated[
 @guarded
 def doctor(
     out: SpokenOutput,
+    choice: Choice,
     gate: Gate,
     active: Active,
+    fixing: Fixing,
     machine: MachineFile = None,
-    only: Annotated[list[str] | None, typer.Option("--only", help="Run only these checks.", metavar="ID,..")] = None,
-    skip: Annotated[list[str] | None, typer.Option("--skip", help="Leave these checks out.", metavar="ID,..")] = None,
-    fail_on: Annotated[
-        str, typer.Option("--fail-on", help="What makes the exit code 1: warn or fail.", metavar="LEVEL")
-    ] = "fail",
     list_: Annotated[bool, typer.Option("--list", help="List the checks.")] = False,
     explain: Annotated[
         str | None,
@@ -57,120 +54,77 @@ def doctor(
     known error in it the machine is judged as usual. A pipe that sends nothing yet is not waited for: --explain - waits.
 
     A gate for CI: dltool doctor --freeze -o dltool.toml on a good machine, dltool doctor --policy dltool.toml on the others.
+
+    --fix shows which commands in the Python environment would mend what, how to undo them, and what is left to you; with --yes
+    they run, and the machine is judged again. Nothing is done as root or outside that environment.
     """
-    from dltool import checks, redact
-    from dltool import machine as machines
-    from dltool.results import Status
+    from msgspec.structs import replace
 
     active.check(replayed=machine is not None)
-    if list_ or explain is not None:
-        if list_:
-            deliver(_listing(out, active), out)
-        else:
-            explain_text(explain or "", out)
+    others = {"--list": list_, "--explain": explain is not None, "--share": share, "--freeze": gate.freeze,
+              "--baseline": baseline is not None}  # fmt: skip
+    fixing.check(replayed=machine is not None, others=[name for name, given in others.items() if given])
+    if list_:
+        deliver(_listing(out, active), out)
+        return
+    if explain is not None:
+        explain_text(explain, out)
         return
     if share and out.format_name not in ("text", "markdown"):
         raise UsageError(f"--share is markdown, not {out.format_name}", remedy="Leave --format and --json out.")
-    if fail_on not in ("warn", "fail"):
-        raise UsageError(f"--fail-on {fail_on}: unknown level", remedy="Choose warn or fail.")
-    chosen, left_out = names(only), names(skip)
-    probes, no_probes = active.take_out(chosen), active.take_out(left_out)
-    probes_alone = bool(probes) and not chosen
-    for name in (*chosen, *left_out):
-        checks.CHECKS.get(name)
-    if (only is not None and not chosen and not probes) or not set(chosen or checks.CHECKS.names()) - set(left_out):
-        raise UsageError("no check is left to run", remedy="Name some: --only ID,.. (all of them: dltool doctor --list)")
-    counted = gate.load(taken=(machine, baseline))
-    known = _baseline(baseline)
-    if machine is None and not (chosen or left_out or python or share or baseline or gate.asked or active.probe):
+    bar, chosen = choice.bar, choice.of(active)
+    counted = Judge(chosen, gate.load(taken=(machine, baseline)))
+    known = baseline_of(baseline)
+    asked = chosen.only or chosen.skip or python or share or baseline or gate.asked or active.probe or fixing.fix
+    if machine is None and not asked:
         explain_stdin(out)
-    if machine is not None:
-        if python:
-            raise UsageError("--python and --machine exclude one another", remedy="A snapshot holds its own Python.")
-        facts = machines.load(machine)
-    else:
-        from dltool import probe
-
-        facts = probe.read(python=python)
-    counted = active.join(counted, facts, probes, no_probes, alone=probes_alone, quiet=out.quiet)
+    facts = facts_of(machine, python)
+    judge = counted.trying(active, facts, quiet=out.quiet)
+    fix: Fix | None = None
+    if fixing.fix:
+        mending = Mending(fixing, facts, here=machine is None)
+        facts, judge, fix = _mended(mending, counted, judge, active, python, quiet=out.quiet)
     # People here get commands with the paths that are here. What leaves is judged as it leaves: a snapshot gives the same.
-    result = _judged(facts, chosen, left_out, counted)
+    result = replace(judge.report(facts), fix=fix)
     if gate.freeze:
         gate.write(facts, result, out)
         return
-    kept = _judged(redact.redact(facts, probe.redactor(facts)), chosen, left_out, counted) if machine is None else None
+    kept = judge.redacted(facts) if machine is None else None
+    if kept is not None and fix is not None:
+        kept = replace(kept, fix=_leaving(fix, facts))
     if kept is not None and out.format_name != "text":
         result = kept
     looks: dict[str, Any] = {}
     if share:
-        result = _nameless(facts, chosen, left_out, counted)
-        out = dataclasses.replace(out, format="markdown")
-        looks["folded"] = True
+        result, out, looks = judge.nameless(facts), dataclasses.replace(out, format="markdown"), {"folded": True}
     if known is not None:
-        result = _without(result, known)
-    finish(result, out, bar=Status(fail_on), keep=kept, looks=looks)
+        result = without(result, known)
+    finish(result, out, bar=bar, keep=kept, looks=looks)
 
 
-def _judged(facts: Machine, only: list[str], skip: list[str], counted: Callable[[Findings, Machine], Findings]) -> Report:
-    from dltool import checks
-
-    findings = counted(checks.run(facts, only=only, skip=skip), facts)
-    return report("doctor", machine=facts, findings=findings, headline=checks.headline(findings, facts))
-
-
-def _baseline(path: Path | None) -> Report | None:
-    """The report whose findings are known.
-
-    Raises:
-        UsageError: it cannot be read, or is none of doctor.
-    """
-    from dltool import results
-
-    if path is None:
-        return None
-    known = results.load(path)
-    if not known.findings:
-        made_by = " ".join(known.command) or "an unknown command"
-        raise UsageError(f"{path} is no baseline: a report of {made_by}, without findings", remedy="dltool doctor -o FILE.json")
-    return known
-
-
-def _without(result: Report, known: Report) -> Report:
-    """The report less what is known, under the headline of what is left."""
+def _mended(
+    mending: Mending, counted: Judge, judge: Judge, active: Active, python: str | None, *, quiet: bool
+) -> tuple[Machine, Judge, Fix]:
+    """The machine after what the user let be done, how it is judged then, and what was planned and done."""
     from msgspec.structs import replace
 
-    from dltool import checks, compare
-    from dltool.results import root_problems
+    facts = mending.machine
+    found = judge.findings(facts)
+    fix = mending.plan(found)
+    if not (mending.fixing.yes and fix.steps):
+        return facts, judge, fix
+    fix = mending.carry_out(fix, quiet=quiet)
+    with mending.looking_again(fix):
+        facts = facts_of(None, python)
+        judge = counted.trying(active, facts, quiet=quiet)
+    return facts, judge, replace(fix, outcome=outcome(found, judge.findings(facts), fix.steps))
 
-    left = compare.hide_known(result, known)
-    if left is result or left.machine is None:
-        return left
-    told = next(finding.summary for finding in left.findings if finding.id == compare.KNOWN)
-    worst = checks.headline(left.findings, left.machine) if root_problems(left.findings) else "nothing new"
-    return replace(left, headline=f"{worst}; {told}")
 
+def _leaving(fix: Fix, facts: Machine) -> Fix:
+    """What was planned and done, without names."""
+    from dltool import probe, results
 
-def _nameless(facts: Machine, only: list[str], skip: list[str], counted: Callable[[Findings, Machine], Findings]) -> Report:
-    """The report without anything that tells whose machine it is, also where the facts are somebody else's, in full.
-
-    The findings are redacted once more: an error of a plugin is no fact of the machine, and may name a path here.
-    """
-    from msgspec.structs import replace
-
-    from dltool import probe, redact
-
-    homes = set(re.findall(r"(?:/home|/Users)/[^/\\:;,'\"\s\[]+", facts.to_json().decode()))
-    redactors = [probe.redactor(facts), *(redact.Redactor(b"", home=home) for home in sorted(homes))]
-
-    def scrubbed(text: str) -> str:
-        for redactor in redactors:
-            text = redactor.text(text)
-        return text
-
-    for redactor in redactors:
-        facts = redact.redact(facts, redactor)
-    judged = _judged(facts, only, skip, counted)
-    return replace(judged, findings=redacted(judged.findings, scrubbed), headline=scrubbed(judged.headline))
+    return rewritten(fix, results.Fix, probe.redactor(facts).text)
 
 
 def _listing(out: SpokenOutput, active: Active) -> str:

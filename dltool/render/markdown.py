@@ -25,7 +25,7 @@ from dltool.render.cases import (
     title,
     visible,
 )
-from dltool.results import Compatibility, Creation, EnvironmentFound, Finding, Measurement, Plan, Report, Status
+from dltool.results import Compatibility, Creation, EnvironmentFound, Finding, Fix, Measurement, Plan, Report, Status
 from dltool.units import percent, rate, seconds, significant
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "\\": "&#92;"}
@@ -51,6 +51,8 @@ def render(report: Report, style: Style) -> str:
         blocks += _compat(report.compat, style)
     if report.plan is not None:
         blocks += _plan(report.plan)
+    if report.fix is not None:
+        blocks += _fix(report.fix)
     if report.creation is not None:
         blocks += _creation(report.creation)
     if report.environments:
@@ -137,6 +139,23 @@ def _plan(plan: Plan) -> list[str]:
         if step.commands:
             blocks.append(fence(step.commands))
     return blocks
+
+
+def _fix(fix: Fix) -> list[str]:
+    """The steps and how they went, what became of each problem, and the way back."""
+    blocks = ["### Fix", *(text(note) for note in (*fix.notes, fix.failure) if note)]
+    for number, step in enumerate(fix.steps, start=1):
+        mended = ", ".join(target.finding for target in step.mends)
+        blocks += [f"**Step {number}, {text(step.state)}: {text(step.title)}** ({text(mended)})", fence(step.commands)]
+    if fix.left:
+        rows = [
+            (one.target.finding, one.target.summary, one.why or "; ".join(r.why for r in one.remedies if r.why))
+            for one in fix.left
+        ]
+        blocks.append(table(("left to you", "what", "because"), rows))
+    if fix.outcome:
+        blocks.append(table(("now", "finding", "what"), [(one.state, one.finding, one.summary) for one in fix.outcome]))
+    return [*blocks, "To undo all of it:", fence(fix.undo)] if fix.undo else blocks
 
 
 def _creation(creation: Creation) -> list[str]:

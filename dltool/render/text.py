@@ -15,15 +15,17 @@ def render(report: Report, style: Style) -> str:
     from dltool.render.terminal.page import Page
 
     sheet = Page(style)
-    for part in _parts(report):
+    for part in _parts(report, verbose=style.verbose):
         import_module(f"dltool.render.terminal.{part}").show(report, sheet)
     return sheet.text()
 
 
-def _parts(report: Report) -> Iterator[str]:
+def _parts(report: Report, *, verbose: bool) -> Iterator[str]:
     """The modules of `dltool.render.terminal` that show it, in order."""
-    if report.findings and not report.creation:
+    if report.findings and not report.creation and (report.fix is None or verbose):
         yield "findings"
+    if report.fix:
+        yield "fix"
     if report.log:
         yield "log"
     if report.boards and not report.measurements:

@@ -215,9 +215,7 @@ class _Run:
                 (self.place.directory / "conda-meta").mkdir()
                 (self.place.directory / "conda-meta/history").touch()
             return
-        for installed in self.place.directory.glob("lib/python3*/site-packages/*.dist-info"):
-            if not (installed / "INSTALLER").exists():  # written at the end of a package's installation
-                shutil.rmtree(installed)
+        workplace.sweep(self.place.directory.glob("lib/python3*/site-packages"))
 
     def _proof(self, log: IO[bytes]) -> tuple[Finding, ...]:
         wish = self.wish

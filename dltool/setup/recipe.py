@@ -134,8 +134,13 @@ def check(environment: Environment, directory: Path) -> tuple[str, ...]:
 def split(requirements: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What comes from PyTorch's index (torch first, then whatever else carries a build's label), and the rest."""
     every = sorted(requirements, key=lambda pin: not re.match(r"torch\b(?!-)", pin))
-    ours = tuple(pin for pin in every if _WITH_TORCH.match(name_of(pin)) or re.search(r"==[^;@]*\+(cu\d+|cpu)", pin))
+    ours = tuple(pin for pin in every if is_of_torch(name_of(pin)) or re.search(r"==[^;@]*\+(cu\d+|cpu)", pin))
     return ours, tuple(pin for pin in every if pin not in ours)
+
+
+def is_of_torch(name: str) -> bool:
+    """Whether PyTorch's own index serves it along with torch."""
+    return _WITH_TORCH.match(name) is not None
 
 
 def name_of(requirement: str) -> str:

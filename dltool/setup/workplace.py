@@ -13,7 +13,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import msgspec
@@ -163,14 +163,36 @@ class Workplace:
         return {*self.marker.made, *_MANAGERS_NAMES} - set(self.marker.others)
 
     def _write(self, marker: Marker) -> None:
-        path = self.directory / MARKER
-        fresh = path.with_name(MARKER + ".new")
-        with fresh.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(marker), indent=2) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        write_whole(self.directory / MARKER, msgspec.json.format(msgspec.json.encode(marker), indent=2) + b"\n")
         self.marker = marker
+
+
+def sweep(places: Iterable[Path], *, keep: Collection[str] = ()) -> None:
+    """Remove the metadata of packages that were being installed when the installation was broken off: pip takes them for there.
+
+    Args:
+        places: directories of packages.
+        keep: "name-version" of what was there before, in pip's spelling of names.
+    """
+    for installed in [path for place in places for path in place.glob("*.dist-info")]:
+        name, _, version = installed.stem.partition("-")
+        known = f"{name.replace('_', '-').replace('.', '-').lower()}-{version}" in keep
+        if not known and not (installed / "INSTALLER").exists():  # written at the end of a package's installation
+            shutil.rmtree(installed)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is there as a whole or as it was, whatever happens meanwhile.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    fresh = path.with_name(path.name + ".new")
+    with fresh.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
 
 
 def claim(directory: Path) -> Workplace:
@@ -188,7 +210,7 @@ def claim(directory: Path) -> Workplace:
         if not was_there:
             directory.mkdir()
         check_is_ours_or_empty(directory)
-        lock = _lock(directory)
+        lock = take_lock(directory)
     except OSError as error:
         if not was_there:
             with contextlib.suppress(OSError):
@@ -223,7 +245,7 @@ def check_is_ours_or_empty(directory: Path) -> None:
         raise UsageError(f"{directory} holds {kind}", remedy="Name a directory that is empty or not there yet.")
 
 
-def _lock(directory: Path) -> int:
+def take_lock(directory: Path) -> int:
     """The one run at a time.
 
     Raises:

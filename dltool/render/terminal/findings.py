@@ -12,7 +12,7 @@ from dltool.render import words
 from dltool.render.terminal.page import Page, visible
 from dltool.results import Finding, Remedy, Report, Status, root_problems
 
-_STYLES = {
+STYLES = {
     Status.FAIL: "bold red",
     Status.CRASH: "bold magenta",
     Status.WARN: "bold yellow",
@@ -28,9 +28,9 @@ _EVIDENCE = 4
 def show(report: Report, page: Page) -> None:
     """Problems that nothing explains first, each with what it explains; then notes; then the count."""
     findings = report.findings
-    page.line(Text(visible(report.headline), style=_headline_style(findings)))
+    page.line(Text(visible(report.headline), style=headline_style(findings)))
     if report.machine is not None:
-        page.line(_looked_at(report.machine), style="dim")
+        page.line(looked_at(report.machine), style="dim")
     page.line()
     roots = root_problems(findings)
     for finding in roots:
@@ -49,7 +49,7 @@ def show(report: Report, page: Page) -> None:
         page.line(f"{means}dltool doctor --explain {roots[0].id}", style="dim")
 
 
-def _looked_at(machine: Machine) -> str:
+def looked_at(machine: Machine) -> str:
     """Which system and which Python environment were judged: the wrong one explains many a surprise."""
     python = machine.python
     inside = [machine.os.container, "WSL" if machine.os.wsl else None, machine.os.tegra]
@@ -61,14 +61,15 @@ def _looked_at(machine: Machine) -> str:
     return tr("looked at: ", "检查对象：") + tr(", ", "，").join(part for part in parts if part)
 
 
-def _headline_style(findings: Iterable[Finding]) -> str:
+def headline_style(findings: Iterable[Finding]) -> str:
+    """That of the gravest."""
     worst = max((finding.status for finding in findings), key=lambda status: status.severity, default=Status.PASS)
-    return _STYLES[worst] if worst.is_problem else "bold green"
+    return STYLES[worst] if worst.is_problem else "bold green"
 
 
 def _head(finding: Finding, page: Page) -> None:
     name = "" if finding.status.is_problem else f" [{finding.id}]"  # that of a problem has a line of its own
-    page.labelled(f"{finding.status.value.upper():<7}", finding.summary + name, indent=0, label_style=_STYLES[finding.status])
+    page.labelled(f"{finding.status.value.upper():<7}", finding.summary + name, indent=0, label_style=STYLES[finding.status])
 
 
 def _problem(finding: Finding, explained: list[Finding], page: Page) -> None:
