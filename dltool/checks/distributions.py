@@ -62,8 +62,8 @@ def question(machine: Machine, packages: dict[str, str]) -> compat.Question:
 
     解决：先把它们全部卸载，再只安装需要的那一个；只卸载一个是不够的，剩下的那个已经缺了文件。
 
-    预防：把需要的版本（如 onnxruntime-gpu）写进依赖文件，并留意哪些依赖会带入 CPU 版；在 uv 中可用 override-dependencies 排
-    除它。
+    预防：把需要的版本（如 onnxruntime-gpu）写进依赖文件，并留意哪些依赖会带入 CPU 版；
+    在 uv 中可用 override-dependencies 排除它。
     """,
 )
 def packages_clash(machine: Machine) -> Iterator[Finding]:

@@ -220,8 +220,8 @@ STEPS = (
 
         多 GPU 训练会挂起或用错误的数据计算；常见原因是 IOMMU 或 ACS。
 
-        解决：在固件中关闭 ACS，并关闭 IOMMU 或改为直通（内核参数 `iommu=pt`）；在此之前，`NCCL_P2P_DISABLE=1` 让数据经过主
-        机内存传输，较慢但正确。
+        解决：在固件中关闭 ACS，并关闭 IOMMU 或改为直通（内核参数 `iommu=pt`）；在此之前，
+        `NCCL_P2P_DISABLE=1` 让数据经过主机内存传输，较慢但正确。
 
         预防：新的多 GPU 机器投入使用之前运行 `dltool doctor --probe`。
         """,
