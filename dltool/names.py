@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any
 
@@ -348,7 +348,7 @@ def _loosened(asked: str) -> Resolution | None:
 # --- words and indexes ------------------------------------------------------------------------------------------------------
 
 
-@cache
+@lru_cache(maxsize=2**17)
 def _words(name: str) -> frozenset[str]:
     """The words of a name that tell boards apart: "NVIDIA GeForce RTX-2080 with Max-Q Design" -> geforce rtx 2080 maxq."""
     text = re.sub(r"max-?\s?q\b", "maxq", name.casefold())

@@ -82,7 +82,7 @@ def memory_small(machine: Machine) -> Iterator[Finding]:
         yield Finding(status=Status.PASS, summary=f"{gib(have)} of main memory for {gib(sum(sizes))} of GPU memory",
                       evidence=evidence)  # fmt: skip
         return
-    small = have < max(sizes) / 2
+    small = 2 * have < max(sizes)
     yield Finding(
         status=Status.WARN if small else Status.INFO,
         summary=f"{gib(have)} of main memory{' (limit of the control group)' if limited else ''} "
@@ -113,7 +113,7 @@ def memory_exhausted(machine: Machine) -> Iterator[Finding]:
         return
     share = memory.available_bytes / memory.total_bytes if memory.total_bytes else 1.0
     swap_total, swap_free = memory.swap_total_bytes or 0, memory.swap_free_bytes
-    swap_full = not swap_total or (swap_free is not None and swap_free < swap_total / 10)
+    swap_full = not swap_total or (swap_free is not None and 10 * swap_free < swap_total)
     evidence = (
         Evidence(fact="available", value=memory.available_bytes, read_from="/proc/meminfo"),
         Evidence(fact="swap free", value=swap_free, read_from="/proc/meminfo"),

@@ -101,11 +101,11 @@ def cpu_quota_low(machine: Machine) -> Iterator[Finding]:
         reason = machine.why_missing("cpu.quota_cpus" if cpu.usable_threads else "cpu.usable_threads")
         yield Finding(status=Status.UNKNOWN, summary=f"the CPU quota could not be read: {reason}")
         return
-    if cpu.quota_cpus is None or cpu.quota_cpus >= _QUOTA_WARNS * cpu.usable_threads:
+    if cpu.quota_cpus is None or not cpu.quota_cpus < _QUOTA_WARNS * cpu.usable_threads:
         granted = "no limit" if cpu.quota_cpus is None else f"{cpu.quota_cpus:g}"
         yield Finding(status=Status.PASS, summary=f"{cpu.usable_threads} CPUs are usable, quota: {granted}")
         return
-    threads = max(1, math.floor(cpu.quota_cpus))
+    threads = math.floor(max(1.0, cpu.quota_cpus))
     evidence = (
         Evidence(fact="quota", value=cpu.quota_cpus, read_from="cgroup cpu.max"),
         Evidence(fact="usable CPUs", value=cpu.usable_threads, read_from="affinity mask"),

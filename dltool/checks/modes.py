@@ -218,7 +218,7 @@ def bar1_small(machine: Machine) -> Iterator[Finding]:
         return
     known = [gpu for gpu in machine.gpus if gpu.bar1_total_bytes and gpu.memory_total_bytes]
     least = min((gpu.bar1_total_bytes or 0 for gpu in known), default=0)
-    small = [gpu for gpu in known if (gpu.bar1_total_bytes or 0) < (gpu.memory_total_bytes or 0) / 2]
+    small = [gpu for gpu in known if 2 * (gpu.bar1_total_bytes or 0) < (gpu.memory_total_bytes or 0)]
     if not small:
         summary = "the memory can be addressed as a whole" if known else "no GPU here tells the size of its window"
         yield Finding(status=Status.PASS if known else Status.SKIP, summary=summary)

@@ -46,8 +46,7 @@ def _listed(found: Distribution) -> Evidence:
 
 
 def _question(machine: Machine, packages: dict[str, str]) -> compat.Question:
-    known = tuple(one for one in compat.of_machine(machine).compute_capabilities if compat.known_version(one))
-    return replace(compat.of_machine(machine), packages=packages, compute_capabilities=known)
+    return replace(compat.of_machine(machine), packages=packages)
 
 
 @check("numpy-mismatched", caused_by=("torch-incomplete",))
@@ -62,7 +61,10 @@ def numpy_mismatched(machine: Machine) -> Iterator[Finding]:
     if torch is None or numpy is None or python is None:
         yield _unread(machine) or Finding(status=Status.SKIP, summary="no NumPy beside PyTorch")
         return
-    for finding in rules_packages.companions(_question(machine, {"numpy": numpy.version})):
+    judged = tuple(rules_packages.companions(_question(machine, {"numpy": numpy.version})))
+    if not judged:
+        yield Finding(status=Status.SKIP, summary=f"torch {torch.version} is not in the tables of what goes with NumPy")
+    for finding in judged:
         if not finding.status.is_problem:
             yield finding
             continue

@@ -73,8 +73,7 @@ def toolkit_mismatched(machine: Machine) -> Iterator[Finding]:
     question = replace(compat.of_machine(machine), cuda=".".join(toolkit.version.split(".")[:2]))
     if torch is not None and question.build is None and torch.cuda is not None:  # not a release of the tables
         question = replace(question, build="cu" + "".join(torch.cuda.split(".")[:2]))
-    known = tuple(one for one in question.compute_capabilities if compat.known_version(one))
-    judged = list(rules_packages.toolkit(replace(question, compute_capabilities=known)))
+    judged = list(rules_packages.toolkit(question))
     evidence = (Evidence(fact="nvcc", value=toolkit.version, read_from=f"{toolkit.path} ({', '.join(toolkit.found_by)})"),)
     broken = [finding for finding in judged if finding.status is Status.FAIL]
     if broken:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from dltool import tables
 from dltool.compat.versions import version
@@ -50,7 +50,7 @@ def torch_code(torch: str, build: str, *, windows: bool = False, processor: str 
     return _torch_code(torch.partition("+")[0], build, "windows" if windows else "linux", processor_name(processor))
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _torch_code(torch: str, build: str, system: str, processor: str) -> TorchCode | None:
     row = _torch_archs().get((torch, build, system, processor))
     if row is None:
@@ -78,7 +78,7 @@ def cudnn_of_build(row: tables.Row, build: str) -> str | None:
     return pairs.get(build)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def cuda_of_build(build: str) -> str | None:
     """The CUDA version that a build's name means: "cu128" -> "12.8"; one digit is the minor version since CUDA 10."""
     match = re.fullmatch(r"cu(\d+)(\d)", build)
