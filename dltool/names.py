@@ -442,7 +442,16 @@ def _with_device_id(device_id: str | None) -> list[str]:
     vendor, _, device = (device_id or "").casefold().partition(":")
     if vendor != "10de" or not device:
         return []
-    return [row["name"] for row in tables.folder("gpus") if device in row["pci_device_ids"].split()]
+    return list(_by_device_id().get(device, ()))
+
+
+@cache
+def _by_device_id() -> Mapping[str, Sequence[str]]:
+    names: dict[str, list[str]] = {}
+    for row in tables.folder("gpus"):
+        for device in dict.fromkeys(row["pci_device_ids"].split()):
+            names.setdefault(device, []).append(row["name"])
+    return names
 
 
 def _nearest_by(boards: list[Board], values: Sequence[float], wanted: float) -> list[Board]:

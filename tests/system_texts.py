@@ -127,6 +127,11 @@ def of_module(root: Path) -> kernel_module.Reading:
     return kernel_module.read(root, loaded=False, nvswitches=True, run=answer(root), kernel=KERNEL)
 
 
+def of_nvml(root: Path) -> nvml.Reading:
+    facts, gaps, _ = nvml._parse((root / "$/nvidia-smi").read_bytes().decode(errors="replace"))
+    return nvml._assemble(facts, gaps)
+
+
 def of_log(root: Path) -> kernel_log.Reading:
     return kernel_log.read(root, run=answer(root))
 
@@ -191,13 +196,15 @@ READ = (
         lambda root: kernel_log.parse((root / "$/dmesg").read_bytes().decode(errors="replace"), "test")),
     Row("$ journalctl", b"[    5.1] node7 kernel: Out of memory: Killed process 4242 (python)\n", of_command("journalctl")),
     Row("$ nvidia-smi", b'> nvmlInit\n= driver.version "550.54.15"\n= gpus.0.name "NVIDIA H100"\n= gpus.0.power_w 71.5\n! gpus.0.vbios no\n',
-        lambda root: nvml._assemble(*nvml._parse((root / "$/nvidia-smi").read_bytes().decode(errors="replace"))[:2])),
+        of_nvml),
     Row("$ python", json.dumps(["/v/bin/python", "3.12.7", "CPython", "/v", "/usr", ["/v/lib/python3.12"], False]).encode(), asked),
     Row("$ g++", b"13.2.0\n", lambda root: toolkit._gcc_version("/usr/bin/c++", 1.0, run=answer(root))),
     *(Row(f"usr/local/cuda-12.8/{name}", content, lambda root: toolkit.toolkits(root, {})) for name, content in {
         "version.json": b'{"cuda" : {"name" : "CUDA SDK", "version" : "12.8.20250117"}, "nvcc": {"version": "12.8.61"}}',
         "version.txt": b"CUDA Version 10.2.89\n", "include/cuda.h": b"/* */\n#define CUDA_VERSION 12080\n",
     }.items()),
+    Row("usr/local/bin/nvcc", b'#!\nexec "/\0/bin/nvcc"\n', lambda root: str(toolkit._behind_wrapper(root / "usr/local/bin/nvcc"))),
+    Row("$ nvidia-smi", b'= driver.version "\\ud800.54.15"\n= gpus.0.memory_total_bytes 18446744073709551616\n', of_nvml),
     Row("usr/local/bin/nvcc", b'#!/bin/sh\nexec "/opt/cuda-12.8/bin/nvcc" "$@"\n',
         lambda root: str(toolkit._behind_wrapper(root / "usr/local/bin/nvcc"))),
     Row("etc/ld.so.cache", cache_of_ld(("libcuda.so.1", "/usr/lib/libcuda.so.1"), ("libcudnn.so.9", "/opt/libcudnn.so.9")),

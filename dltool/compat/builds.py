@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -64,12 +63,16 @@ def _torch_archs() -> dict[tuple[str, str, str, str], tables.Row]:
     return {(row["torch"], row["build"], row["os"], row["cpu"]): row for row in tables.rows("compat/torch_archs")}
 
 
-def cuda_builds(row: tables.Row) -> Iterator[str]:
+def cuda_builds(row: tables.Row) -> tuple[str, ...]:
     """The CUDA builds of a release: the default one, which is tested and used most, then the others, newest CUDA first."""
-    builds = [build for build in row["builds"].split() if build.startswith("cu")]
-    builds = [build for build in builds if cuda_of_build(build)]
+    return _cuda_builds(row["builds"], row["default_build"])
+
+
+@lru_cache(maxsize=1024)
+def _cuda_builds(listed: str, default: str) -> tuple[str, ...]:
+    builds = [build for build in listed.split() if build.startswith("cu") and cuda_of_build(build)]
     newest_first = sorted(builds, key=lambda build: version(cuda_of_build(build) or "0"), reverse=True)
-    yield from sorted(newest_first, key=lambda build: build != row["default_build"])
+    return tuple(sorted(newest_first, key=lambda build: build != default))
 
 
 def cudnn_of_build(row: tables.Row, build: str) -> str | None:

@@ -65,14 +65,15 @@ def is_newer_than_data(driver: str) -> bool:
     return have is not None and have.major > int(tables.rows("compat/driver_branches")[-1]["branch"])
 
 
-def branches_for(compute_capability: str) -> list[tables.Row]:
+@lru_cache(maxsize=1024)
+def branches_for(compute_capability: str) -> tuple[tables.Row, ...]:
     """The branches that drive a GPU of this compute capability, oldest first."""
     device = version(compute_capability)
-    return [
+    return tuple(
         row
         for row in tables.rows("compat/driver_branches")
         if row["min_cc"] and row["max_cc"] and version(row["min_cc"]) <= device <= version(row["max_cc"])
-    ]
+    )
 
 
 @lru_cache(maxsize=1024)

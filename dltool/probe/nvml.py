@@ -72,7 +72,7 @@ def _assemble(facts: dict[str, Any], gaps: dict[str, str]) -> Reading:
         kind, values = (Gpu, gpus.setdefault(int(found[1]), {})) if found[1] else (Driver, driver)
         try:
             refuse_long_numbers(msgspec.convert({"index": 0, found[2]: value}, kind))
-        except (msgspec.ValidationError, OverflowError) as error:
+        except (msgspec.ValidationError, OverflowError, UnicodeEncodeError) as error:
             gaps[path] = f"unexpected answer: {error}"
         else:
             values[found[2]] = value

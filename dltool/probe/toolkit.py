@@ -56,7 +56,7 @@ def _behind_wrapper(nvcc: Path) -> Path:
             head = file.read(512)
     except OSError:
         return real
-    match = re.search(rb"(/[^\s\"']+/bin/nvcc)\b", head) if head.startswith(b"#!") else None
+    match = re.search(rb"(/[^\s\"'\0]+/bin/nvcc)\b", head) if head.startswith(b"#!") else None
     return Path(os.path.realpath(os.fsdecode(match[1]))) if match else real
 
 
