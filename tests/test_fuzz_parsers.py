@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import pytest
 import recorded
+from fuzz import targets
 from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import ABSURD, examples
@@ -223,6 +224,21 @@ def test_every_reader_of_the_system_is_in_the_table(root: Path) -> None:
 
 def test_what_is_excused_is_there() -> None:
     assert set(_OTHERWISE) <= set(readers())
+
+
+FOUND = sorted(Path(targets.__file__).with_name("found").iterdir())
+
+
+@pytest.mark.parametrize("path", FOUND, ids=[path.name for path in FOUND])
+def test_what_broke_a_reader_once_breaks_it_no_more(path: Path) -> None:
+    (name,) = (name for name in targets.TARGETS if path.name.startswith(f"{name}-"))
+    targets.run(name, path.read_bytes())
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_the_targets_of_atheris_read_what_they_begin_with(name: str) -> None:
+    for seed in targets.TARGETS[name].seeds:
+        targets.TARGETS[name].ask(seed)
 
 
 # --- files and texts that people give -----------------------------------------------------------------------------------------

@@ -17,12 +17,12 @@ from dltool.machine import Distribution, Machine, PythonEnv
 from dltool.results import Evidence, Finding, Remedy, Status
 
 _OWNERS_OF_ONE_PACKAGE = {
-    "onnxruntime": r"onnxruntime(-(gpu|directml|openvino|rocm|training))?",
-    "tensorflow": r"tensorflow(-(cpu|gpu|rocm))?|tf-nightly(-cpu)?",
-    "faiss": r"faiss-(cpu|gpu(-cu\d+)?)",
-    "cupy": r"cupy(-(cuda\d+x?|rocm-[\d-]+))?",
-    "triton": r"triton(-windows|-nightly)?|pytorch-triton(-\w+)?",
-    "jax's CUDA plugin": r"jax-cuda\d+-plugin",
+    "onnxruntime": re.compile(r"onnxruntime(-(gpu|directml|openvino|rocm|training))?"),
+    "tensorflow": re.compile(r"tensorflow(-(cpu|gpu|rocm))?|tf-nightly(-cpu)?"),
+    "faiss": re.compile(r"faiss-(cpu|gpu(-cu\d+)?)"),
+    "cupy": re.compile(r"cupy(-(cuda\d+x?|rocm-[\d-]+))?"),
+    "triton": re.compile(r"triton(-windows|-nightly)?|pytorch-triton(-\w+)?"),
+    "jax's CUDA plugin": re.compile(r"jax-cuda\d+-plugin"),
 }
 """Distributions that put their files into one package, by what is imported."""
 _HAVE_OWN_CHECK = re.compile(r"(torch|torchvision|torchaudio|torchtext|torchdata|triton.*|pytorch.*|numpy|nvidia-.*|cuda-.*)")
@@ -170,7 +170,7 @@ def packages_clash(machine: Machine) -> Iterator[Finding]:
         return
     clean = True
     for package, names in _OWNERS_OF_ONE_PACKAGE.items():
-        owners = {found.name: found for found in reversed(python.distributions) if re.fullmatch(names, found.name)}
+        owners = {found.name: found for found in reversed(python.distributions) if names.fullmatch(found.name)}
         conda = any(found.installer == "conda" for found in owners.values())
         places = {found.location for found in owners.values()}
         if len(owners) < 2 or (len(places) == len(owners) and not conda):

@@ -12,7 +12,7 @@ from dltool.errors import UsageError
 _LONGEST = 200
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def version(text: str) -> Version:
     """A version to compare: driver, CUDA, Python or package.
 
@@ -32,7 +32,7 @@ def known_version(text: str | None) -> Version | None:
         return None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def accepts(specifier: str, text: str) -> bool:
     """Does a specifier as in package metadata (">=2.0,<3") accept this version? An empty one accepts every one."""
     from packaging.specifiers import SpecifierSet  # five times the import of versions alone
