@@ -26,23 +26,25 @@ _MOST_TEXT = 16 * 2**20
 _KMSG_NUMBER = (1, 11)
 """Of the device /dev/kmsg. In some containers another device has its name, a terminal for one."""
 _BUS = r"(?P<bus>(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?)"
-_GPU = rf"(?:.*?GPU (?:at )?(?:PCI:)?{_BUS})?"
+_NVRM = r"^(?:(?!NVRM:).)*NVRM:"
+"""The first of a line: what follows a second one follows the first, and trying each takes long on a hostile line."""
+_GPU = rf"(?:.{{0,80}}?GPU (?:at )?(?:PCI:)?{_BUS})?"
 
 KINDS = {
     "xid": rf"NVRM: Xid \((?:PCI:)?{_BUS}[^)]*\): (?P<code>\d+)",
     "sxid_fatal": rf"SXid \(PCI:{_BUS}\): (?P<code>\d+), Fatal",
     "sxid": rf"SXid \(PCI:{_BUS}\): (?P<code>\d+), Non-fatal",
-    "fell_off_bus": rf"NVRM:{_GPU}.*fallen off the bus",
-    "needs_open_module": rf"NVRM:{_GPU}.*requires use of the NVIDIA open kernel modules",
-    "needs_proprietary_module": rf"NVRM:{_GPU}.*not supported by open",
-    "unsupported_gpu": rf"NVRM:{_GPU}.*(?:not supported by the NVIDIA|supported through the NVIDIA \S+ Legacy)",
-    "reset_required": r"NVRM:.*NV_ERR_RESET_REQUIRED",
+    "fell_off_bus": rf"{_NVRM}{_GPU}.*fallen off the bus",
+    "needs_open_module": rf"{_NVRM}{_GPU}.*requires use of the NVIDIA open kernel modules",
+    "needs_proprietary_module": rf"{_NVRM}{_GPU}.*not supported by open",
+    "unsupported_gpu": rf"{_NVRM}{_GPU}.*(?:not supported by the NVIDIA|supported through the NVIDIA \S+ Legacy)",
+    "reset_required": rf"{_NVRM}.*NV_ERR_RESET_REQUIRED",
     "gsp_failed": rf"nvidia {_BUS}: Direct firmware load for nvidia/\S*gsp\S* failed"
-    r"|NVRM:.*(?:cannot initialize GSP firmware|no firmware image found|cannot bootstrap riscv/gsp|WPR2 already up"
+    rf"|{_NVRM}.*(?:cannot initialize GSP firmware|no firmware image found|cannot bootstrap riscv/gsp|WPR2 already up"
     r"|GSP failure|GSP heartbeat.*timed out|waiting for .*GSP)",
-    "init_failed": rf"NVRM:{_GPU}.*RmInitAdapter failed",
+    "init_failed": rf"{_NVRM}{_GPU}.*RmInitAdapter failed",
     "probe_failed": rf"nvidia:? (?:probe of )?{_BUS}(?:: probe .*)? failed|NVRM: The NVIDIA probe routine failed",
-    "bar_invalid": rf"NVRM:.*BAR\d is 0M @ 0x0 \(PCI:{_BUS}\)",
+    "bar_invalid": rf"{_NVRM}.*BAR\d is 0M @ 0x0 \(PCI:{_BUS}\)",
     "aer_uncorrected": rf"{_BUS}: (?:AER: )?PCIe Bus Error: severity=Uncorrect",
     "aer_corrected": rf"{_BUS}: (?:AER: )?PCIe Bus Error: severity=Corrected",
     "oom_kill": r"out of memory[^:]*: Kill(?:ed)? process \d+",
