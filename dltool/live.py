@@ -71,7 +71,7 @@ def differences(gpu: Gpu, board: Board) -> Iterator[str]:
     if board.memory_bus_bits and gpu.memory_bus_bits and gpu.memory_bus_bits < board.memory_bus_bits:
         yield f"memory bus of {gpu.memory_bus_bits} bit, where {board.memory_bus_bits} are published"
     bar, memory = gpu.bar1_total_bytes, gpu.memory_total_bytes
-    if bar and memory and bar < memory / 2:
+    if bar and memory and 2 * bar < memory:
         yield f"BAR1 of {bar // _MIB} MiB shows a part of the memory only: large BAR (resizable BAR) is off or not there"
     yield from _narrow_link(gpu, board)
 

@@ -542,9 +542,23 @@ def from_builtins(document: object, *, source: str) -> Machine:
             remedy=f"This dltool reads {SCHEMA!r}; write one with: dltool snapshot -o FILE",
         )
     try:
-        return msgspec.convert(document, Machine)
-    except msgspec.ValidationError as error:
+        facts = msgspec.convert(document, Machine)
+        refuse_long_numbers(facts)
+    except (msgspec.ValidationError, OverflowError) as error:
         raise UsageError(f"{source} is damaged: {error}", remedy="Write a new one: dltool snapshot -o FILE") from None
+    return facts
+
+
+def refuse_long_numbers(facts: Struct) -> None:
+    """Hold whole numbers to the 64 bits of whatever measured them: arithmetic with longer ones may fail.
+
+    Raises:
+        OverflowError: one is longer.
+    """
+    try:
+        msgspec.msgpack.encode(facts)  # which has room for 64 bits, and is quicker than a search of ours
+    except OverflowError:
+        raise OverflowError("a number has more than 64 bits") from None
 
 
 def load(path: Path) -> Machine:

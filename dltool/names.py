@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any
 
@@ -348,7 +348,7 @@ def _loosened(asked: str) -> Resolution | None:
 # --- words and indexes ------------------------------------------------------------------------------------------------------
 
 
-@cache
+@lru_cache(maxsize=2**17)
 def _words(name: str) -> frozenset[str]:
     """The words of a name that tell boards apart: "NVIDIA GeForce RTX-2080 with Max-Q Design" -> geforce rtx 2080 maxq."""
     text = re.sub(r"max-?\s?q\b", "maxq", name.casefold())
@@ -442,7 +442,16 @@ def _with_device_id(device_id: str | None) -> list[str]:
     vendor, _, device = (device_id or "").casefold().partition(":")
     if vendor != "10de" or not device:
         return []
-    return [row["name"] for row in tables.folder("gpus") if device in row["pci_device_ids"].split()]
+    return list(_by_device_id().get(device, ()))
+
+
+@cache
+def _by_device_id() -> Mapping[str, Sequence[str]]:
+    names: dict[str, list[str]] = {}
+    for row in tables.folder("gpus"):
+        for device in dict.fromkeys(row["pci_device_ids"].split()):
+            names.setdefault(device, []).append(row["name"])
+    return names
 
 
 def _nearest_by(boards: list[Board], values: Sequence[float], wanted: float) -> list[Board]:

@@ -16,7 +16,7 @@ from msgspec import Struct
 from dltool.catalog import Architecture, Board, NumberFormat
 from dltool.errors import ExitCode, UsageError
 from dltool.machine import SCHEMA as MACHINE_SCHEMA
-from dltool.machine import Machine, read_bounded
+from dltool.machine import Machine, read_bounded, refuse_long_numbers
 
 SCHEMA = "dltool/report/1"
 ENVIRONMENT_SCHEMA = "dltool/env/1"
@@ -622,7 +622,8 @@ def load(path: Path) -> Report:
         if schema != SCHEMA:
             raise UsageError(f"{path} is not a report of this dltool: its schema is {schema!r}", remedy=remedy)
         report = msgspec.json.decode(data, type=Report)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        refuse_long_numbers(report)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise UsageError(f"{path} is not a report: {error}", remedy=remedy) from None
     if report.machine is not None and report.machine.schema != MACHINE_SCHEMA:
         raise UsageError(f"{path} holds a machine of another schema: {report.machine.schema!r}", remedy=remedy)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import hypothesis
 import msgspec
@@ -16,13 +13,14 @@ import pytest
 import recorded
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import structs
 from test_checks import FAULTS
 
 from dltool import checks, machine, results
 from dltool.errors import ExitCode, UsageError
 from dltool.machine import Machine, Text
 from dltool.redact import REDACTED, Redactor, redact
-from dltool.results import Finding, Report
+from dltool.results import Report
 
 HOME, HOST = "/home/alice", "node7.lab.example.org"
 UUIDS = tuple(f"GPU-{index}f1e2d3c-aaaa-bbbb-cccc-0123456789ab" for index in range(8))
@@ -171,53 +169,6 @@ def test_a_redacted_machine_gets_the_same_answers(fault: Any) -> None:
 
 
 # --- JSON there and back ---------------------------------------------------------------------------------------------
-
-_WORDS = st.text(st.characters(exclude_categories=("Cs",)), max_size=6)
-_SCALARS: dict[Any, st.SearchStrategy[Any]] = {
-    Any: st.none()
-    | st.booleans()
-    | st.integers(-(2**31), 2**31)
-    | st.text(max_size=5)
-    | st.lists(st.text(max_size=3), max_size=2),
-    str: _WORDS,
-    int: st.integers(-(2**63), 2**63 - 1),
-    float: st.floats(allow_nan=False, allow_infinity=False),
-    bool: st.booleans(),
-    type(None): st.none(),
-}
-
-
-def values(hint: Any) -> st.SearchStrategy[Any]:
-    """Values of a field's type."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return values(args[0])
-    if origin in (Union, UnionType):
-        return st.one_of([values(member) for member in args])
-    if origin is tuple and args[-1] is Ellipsis:
-        return st.lists(values(args[0]), max_size=2).map(tuple)
-    if origin is tuple:
-        return st.tuples(*map(values, args))
-    if inspect.isclass(origin) and issubclass(origin, Mapping):
-        return st.dictionaries(values(args[0]), values(args[1]), max_size=2)
-    if inspect.isclass(hint) and issubclass(hint, msgspec.Struct):
-        return structs(hint)
-    if inspect.isclass(hint) and issubclass(hint, Enum):
-        return st.sampled_from(hint)
-    return _SCALARS[hint]
-
-
-def structs(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
-    """Any instance of a struct: every field drawn from its type."""
-    drawn = {
-        name: values(hint) for name, hint in get_type_hints(kind, include_extras=True).items() if name in kind.__struct_fields__
-    }
-    if kind in (Machine, Report):
-        drawn["schema"] = st.just(machine.SCHEMA if kind is Machine else results.SCHEMA)
-    if kind is Finding:
-        drawn["remedies"] = st.lists(values(results.Remedy), min_size=1, max_size=2).map(tuple)
-    return st.builds(kind, **drawn)
-
 
 few = hypothesis.settings(
     max_examples=40, suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]

@@ -145,6 +145,8 @@ def _broken_plugins() -> Iterator[Finding]:
 def _with_causes(findings: list[Finding]) -> tuple[Finding, ...]:
     """Each finding under its root cause: what a caused fault explains is explained by the cause of that fault."""
     failed = {finding.id for finding in findings if finding.status is Status.FAIL}
+    if not failed:
+        return tuple(findings)
     direct = {name: next((cause for cause in item.caused_by if cause in failed), None) for name, item in CHECKS}
     return tuple(
         replace(finding, caused_by=_root(finding.id, direct))

@@ -73,8 +73,7 @@ def _question(machine: Machine, version: str) -> compat.Question:
     question = replace(compat.of_machine(machine), cuda=_minor(version))
     if torch is not None and question.build is None and torch.cuda is not None:  # not a release of the tables
         question = replace(question, build="cu" + _minor(torch.cuda).replace(".", ""))
-    known = tuple(one for one in question.compute_capabilities if compat.known_version(one))
-    return replace(question, compute_capabilities=known)
+    return question
 
 
 def _minor(version: str) -> str:

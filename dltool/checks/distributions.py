@@ -15,12 +15,12 @@ from dltool.machine import Distribution, Machine, PythonEnv
 from dltool.results import Evidence, Finding, Remedy, Status
 
 _OWNERS_OF_ONE_PACKAGE = {
-    "onnxruntime": r"onnxruntime(-(gpu|directml|openvino|rocm|training))?",
-    "tensorflow": r"tensorflow(-(cpu|gpu|rocm))?|tf-nightly(-cpu)?",
-    "faiss": r"faiss-(cpu|gpu(-cu\d+)?)",
-    "cupy": r"cupy(-(cuda\d+x?|rocm-[\d-]+))?",
-    "triton": r"triton(-windows|-nightly)?|pytorch-triton(-\w+)?",
-    "jax-cuda-plugin": r"jax-cuda\d+-plugin",
+    "onnxruntime": re.compile(r"onnxruntime(-(gpu|directml|openvino|rocm|training))?"),
+    "tensorflow": re.compile(r"tensorflow(-(cpu|gpu|rocm))?|tf-nightly(-cpu)?"),
+    "faiss": re.compile(r"faiss-(cpu|gpu(-cu\d+)?)"),
+    "cupy": re.compile(r"cupy(-(cuda\d+x?|rocm-[\d-]+))?"),
+    "triton": re.compile(r"triton(-windows|-nightly)?|pytorch-triton(-\w+)?"),
+    "jax-cuda-plugin": re.compile(r"jax-cuda\d+-plugin"),
 }
 """Distributions that put their files into one package, by what is imported."""
 
@@ -95,8 +95,8 @@ def packages_clash(machine: Machine) -> Iterator[Finding]:
         yield Finding(status=Status.PASS, summary=tr("no two distributions own one package", "没有两个软件包占用同一个包"))
 
 
-def _owners(python: PythonEnv, names: str) -> dict[str, Distribution]:
-    return {found.name: found for found in reversed(python.distributions) if re.fullmatch(names, found.name)}
+def _owners(python: PythonEnv, names: re.Pattern[str]) -> dict[str, Distribution]:
+    return {found.name: found for found in reversed(python.distributions) if names.fullmatch(found.name)}
 
 
 def _share_a_directory(owners: dict[str, Distribution]) -> bool:

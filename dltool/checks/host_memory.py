@@ -144,7 +144,7 @@ def memory_small(machine: Machine) -> Iterator[Finding]:
     if have >= sum(sizes):
         summary = tr(f"{own} of main memory for {gpus} of GPU memory", f"内存 {own}，显存 {gpus}")
         yield Finding(status=Status.PASS, summary=summary, evidence=evidence)
-    elif have >= max(sizes) / 2:
+    elif 2 * have >= max(sizes):
         yield Finding(status=Status.INFO, summary=less, evidence=evidence)
     else:
         killed = tr(": loading a model that fills the GPU will be killed", "：加载占满显存的模型时进程会被杀掉")
@@ -196,7 +196,7 @@ def memory_exhausted(machine: Machine) -> Iterator[Finding]:
         return
     share = memory.available_bytes / memory.total_bytes if memory.total_bytes else 1.0
     swap_total, swap_free = memory.swap_total_bytes or 0, memory.swap_free_bytes
-    swap_full = not swap_total or (swap_free is not None and swap_free < swap_total / 10)
+    swap_full = not swap_total or (swap_free is not None and 10 * swap_free < swap_total)
     evidence = (
         Evidence(fact="available", value=memory.available_bytes, read_from="/proc/meminfo"),
         Evidence(fact="swap free", value=swap_free, read_from="/proc/meminfo"),

@@ -200,7 +200,7 @@ def cpu_quota_low(machine: Machine) -> Iterator[Finding]:
     elif quota is None:
         says = tr(f"{threads} CPUs are usable, quota: no limit", f"可用 {threads} 个 CPU，没有配额限制")
         yield Finding(status=Status.PASS, summary=says)
-    elif quota >= _QUOTA_WARNS * threads:
+    elif not quota < _QUOTA_WARNS * threads:
         says = tr(f"{threads} CPUs are usable, quota: {quota:g}", f"可用 {threads} 个 CPU，配额为 {quota:g}")
         yield Finding(status=Status.PASS, summary=says)
     else:
@@ -228,7 +228,7 @@ def _small_quota(threads: int, quota: float, *, chosen: bool) -> Finding:
         remedies=(
             Remedy(
                 text=tr("Start as many threads as the quota grants.", "启动的线程数不要超过配额。"),
-                commands=(f"export OMP_NUM_THREADS={max(1, math.floor(quota))}",),
+                commands=(f"export OMP_NUM_THREADS={math.floor(max(1.0, quota))}",),
             ),
             Remedy(
                 text=tr("Or give the container more processor time.", "或给容器更多处理器时间。"),

@@ -196,7 +196,7 @@ def bar1_small(machine: Machine) -> Iterator[Finding]:
         return
     known = [gpu for gpu in machine.gpus if gpu.bar1_total_bytes and gpu.memory_total_bytes]
     mib = min((gpu.bar1_total_bytes or 0 for gpu in known), default=0) // 2**20
-    small = [gpu for gpu in known if (gpu.bar1_total_bytes or 0) < (gpu.memory_total_bytes or 0) / 2]
+    small = [gpu for gpu in known if 2 * (gpu.bar1_total_bytes or 0) < (gpu.memory_total_bytes or 0)]
     if not small:
         says = tr("the memory can be addressed as a whole", "可以访问全部显存")
         untold = tr("no GPU here tells the size of its window", "这里的 GPU 都没有给出窗口大小")

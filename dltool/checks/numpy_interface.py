@@ -45,7 +45,11 @@ def numpy_mismatched(machine: Machine) -> Iterator[Finding]:
     if torch is None or numpy is None or python is None:
         yield unread(machine) or Finding(status=Status.SKIP, summary=tr("no NumPy beside PyTorch", "PyTorch 旁没有安装 NumPy"))
         return
-    for finding in rules_packages.companions(question(machine, {"numpy": numpy.version})):
+    judged = tuple(rules_packages.companions(question(machine, {"numpy": numpy.version})))
+    if not judged:
+        says = tr("is not in the tables of what goes with NumPy", "不在与 NumPy 搭配的表中")
+        yield Finding(status=Status.SKIP, summary=f"torch {torch.version} {says}")
+    for finding in judged:
         if not finding.status.is_problem:
             yield finding
             continue

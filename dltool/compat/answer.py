@@ -20,7 +20,7 @@ from dltool.compat import rules_torch, rules_gpu_code
 from dltool.compat.builds import cuda_of_build
 from dltool.compat.drivers import branches_for, driver_floor
 from dltool.compat.question import Question
-from dltool.compat.rules import RULES
+from dltool.compat.rules import RULES, Rule
 from dltool.compat.versions import version
 from dltool.lang import tr
 from dltool.results import Compatibility, Finding, Recommendation, Status
@@ -32,6 +32,14 @@ _LOADED = (
 )  # fmt: skip
 _RELAXED = ("kernel_module", "driver", "python", "packages", "cuda", "glibc", "musl", "os", "compute_capabilities")
 """Constraints, one of which may be moved; the cheapest to move first."""
+_WORDS = ("ok", "warning", "error")
+_OF_BUILD = tuple(
+    rule
+    for rule in RULES.values()
+    if rule.__module__ in (rules_driver.__name__, rules_forward.__name__, rules_kernel_module.__name__)
+)
+"""Rules that ask for the CUDA of a build and not for the release: their answer is the same for every release."""
+_OF_RELEASE = tuple(rule for rule in RULES.values() if rule not in _OF_BUILD)
 _PINNED = ("torchvision", "torchaudio", "torchtext", "torchdata")
 """Companions that are installed beside torch; triton and NumPy come by themselves."""
 _MOVABLE = ("kernel_module", "driver", "python", "packages", "cuda")
@@ -129,10 +137,15 @@ def choose(question: Question) -> TorchChoice | None:
     others = {name: found for name, found in question.packages.items() if name not in rules_packages.COMPANIONS}
     wanted = {name: "" for name in names if name != "numpy"}
     base = replace(question, cudnn=None, compat_package=None, extension_ptx=None, gcc=None, packages={**others, **wanted})
+    by_build: dict[str, str] = {}
     for row in builds.releases():
         for build in ("cpu",) if question.cpu_only else builds.cuda_builds(row):
             candidate = replace(base, torch=row["torch"], build=build)
-            word = _quick_verdict(candidate)
+            if build not in by_build:
+                by_build[build] = _quick_verdict(candidate, _OF_BUILD)
+            word = by_build[build]
+            if word != "error":
+                word = max(word, _quick_verdict(candidate, _OF_RELEASE), key=_WORDS.index)
             if word == "ok" or (word == "warning" and limited is None):
                 choice = _choice(candidate, names, word)
                 if word == "ok":
@@ -141,10 +154,10 @@ def choose(question: Question) -> TorchChoice | None:
     return limited
 
 
-def _quick_verdict(question: Question) -> str:
-    """As `verdict`, but it stops at the first rule that rules the candidate out."""
+def _quick_verdict(question: Question, rules: Iterable[Rule]) -> str:
+    """As `verdict`, but it stops at the first of these rules that rules the candidate out."""
     worst = "ok"
-    for rule in RULES.values():
+    for rule in rules:
         for finding in rule(question):
             if finding.status in (Status.FAIL, Status.UNKNOWN):
                 return "error"

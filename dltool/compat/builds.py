@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from dltool import tables
 from dltool.compat.versions import version
@@ -50,7 +49,7 @@ def torch_code(torch: str, build: str, *, windows: bool = False, processor: str 
     return _torch_code(torch.partition("+")[0], build, "windows" if windows else "linux", processor_name(processor))
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _torch_code(torch: str, build: str, system: str, processor: str) -> TorchCode | None:
     row = _torch_archs().get((torch, build, system, processor))
     if row is None:
@@ -64,12 +63,16 @@ def _torch_archs() -> dict[tuple[str, str, str, str], tables.Row]:
     return {(row["torch"], row["build"], row["os"], row["cpu"]): row for row in tables.rows("compat/torch_archs")}
 
 
-def cuda_builds(row: tables.Row) -> Iterator[str]:
+def cuda_builds(row: tables.Row) -> tuple[str, ...]:
     """The CUDA builds of a release: the default one, which is tested and used most, then the others, newest CUDA first."""
-    builds = [build for build in row["builds"].split() if build.startswith("cu")]
-    builds = [build for build in builds if cuda_of_build(build)]
+    return _cuda_builds(row["builds"], row["default_build"])
+
+
+@lru_cache(maxsize=1024)
+def _cuda_builds(listed: str, default: str) -> tuple[str, ...]:
+    builds = [build for build in listed.split() if build.startswith("cu") and cuda_of_build(build)]
     newest_first = sorted(builds, key=lambda build: version(cuda_of_build(build) or "0"), reverse=True)
-    yield from sorted(newest_first, key=lambda build: build != row["default_build"])
+    return tuple(sorted(newest_first, key=lambda build: build != default))
 
 
 def cudnn_of_build(row: tables.Row, build: str) -> str | None:
@@ -78,7 +81,7 @@ def cudnn_of_build(row: tables.Row, build: str) -> str | None:
     return pairs.get(build)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def cuda_of_build(build: str) -> str | None:
     """The CUDA version that a build's name means: "cu128" -> "12.8"; one digit is the minor version since CUDA 10."""
     match = re.fullmatch(r"cu(\d+)(\d)", build)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from dltool import tables
 from dltool.compat.versions import known_version, major, minor, version
@@ -19,7 +19,7 @@ class DriverFloor:
     source: str
 
 
-@cache
+@lru_cache(maxsize=1024)
 def driver_floor(cuda: str, *, windows: bool = False) -> DriverFloor | None:
     """The oldest driver for programs built with `cuda` ("12.8" or "12.8.1"); None when the table does not know the release."""
     system = "windows" if windows else "linux"
@@ -32,7 +32,7 @@ def driver_floor(cuda: str, *, windows: bool = False) -> DriverFloor | None:
     return None
 
 
-@cache
+@lru_cache(maxsize=1024)
 def cuda_release(cuda: str) -> tables.Row | None:
     """The first row of a CUDA release ("12.8" or "12.8.1"); None when the table does not know it."""
     wanted = re.compile(rf"{re.escape(cuda)}(\.\d+)*$")
@@ -45,7 +45,7 @@ def dropped_by_cuda(compute_capability: str, cuda: str) -> bool:
     return row is not None and bool(row["min_cc"]) and version(compute_capability) < version(row["min_cc"])
 
 
-@cache
+@lru_cache(maxsize=1024)
 def driver_branch(driver: str) -> tables.Row | None:
     """The branch of a driver version. Windows drivers of a branch may carry higher numbers: the next lower branch counts.
 
@@ -65,17 +65,18 @@ def is_newer_than_data(driver: str) -> bool:
     return have is not None and have.major > int(tables.rows("compat/driver_branches")[-1]["branch"])
 
 
-def branches_for(compute_capability: str) -> list[tables.Row]:
+@lru_cache(maxsize=1024)
+def branches_for(compute_capability: str) -> tuple[tables.Row, ...]:
     """The branches that drive a GPU of this compute capability, oldest first."""
     device = version(compute_capability)
-    return [
+    return tuple(
         row
         for row in tables.rows("compat/driver_branches")
         if row["min_cc"] and row["max_cc"] and version(row["min_cc"]) <= device <= version(row["max_cc"])
-    ]
+    )
 
 
-@cache
+@lru_cache(maxsize=1024)
 def kernel_module_rule(compute_capability: str) -> tables.Row | None:
     """Which flavour of the Linux kernel module a GPU needs; None where the table does not say."""
     device = version(compute_capability)

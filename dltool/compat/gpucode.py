@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 
 from dltool import tables
 from dltool.catalog import architectures
@@ -13,7 +13,7 @@ TEGRA = frozenset({"3.2", "5.3", "6.2", "7.2", "8.7"})
 """Compute capabilities of Tegra chips before CUDA 13, for which the rules of their major do not hold."""
 
 
-@cache
+@lru_cache(maxsize=1024)
 def is_known(compute_capability: str) -> bool:
     """Whether a GPU of this compute capability is in the tables."""
     return any(own.compute_capability == compute_capability for own in architectures())

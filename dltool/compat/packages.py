@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 
 from packaging.version import Version
 
@@ -12,7 +12,7 @@ from dltool.compat.versions import accepts, known_version, minor, version
 from dltool.lang import tr
 
 
-@cache
+@lru_cache(maxsize=1024)
 def companion(torch: str, name: str, *, windows: bool = False) -> tables.Row | None:
     """The row of a companion of a torch release on this system; None where the table has none."""
     system = "windows" if windows else "linux"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from dltool.compat.builds import cuda_of_build, processor_name, torch_build, torch_release
+from dltool.compat.versions import known_version
 
 if TYPE_CHECKING:
     from dltool.machine import Machine
@@ -59,25 +60,33 @@ class Question(Struct, frozen=True, kw_only=True):
 
 
 def of_machine(machine: Machine) -> Question:
-    """What a machine has, as a question."""
+    """What a machine has, as a question. What is no version there is not asked about."""
     python = machine.python
     torch = python.torch if python else None
     release = torch_release(torch.version) if torch else None
     wanted = ("torchvision", "torchaudio", "torchtext", "numpy", "triton", "flash-attn", "xformers", "bitsandbytes")
     return Question(
-        driver=machine.driver.version or machine.driver.kernel_module_version,
-        compute_capabilities=tuple(dict.fromkeys(gpu.compute_capability for gpu in machine.gpus if gpu.compute_capability)),
+        driver=_known(machine.driver.version) or _known(machine.driver.kernel_module_version),
+        compute_capabilities=tuple(dict.fromkeys(filter(None, (_known(gpu.compute_capability) for gpu in machine.gpus)))),
         tegra=bool(machine.os.tegra),
         cpu_only=not machine.gpus and not machine.pci and machine.driver.kernel_module_version is None,
-        glibc=machine.os.glibc,
+        glibc=_known(machine.os.glibc),
         musl="alpine" in (machine.os.distribution or "").casefold(),
         torch=torch.version.partition("+")[0] if torch and release else None,
         build=torch_build(torch.version, torch.cuda) if torch and release else None,
-        python=python.version if python else None,
+        python=_known(python.version) if python else None,
         os="windows" if machine.os.system == "Windows" else "wsl" if machine.os.wsl else "linux",
         arch=processor_name(machine.cpu.architecture or "x86_64"),
         kernel_module=None
         if machine.driver.kernel_module_open is None
         else ("proprietary", "open")[machine.driver.kernel_module_open],
-        packages={name: found.version for name in wanted if python and (found := python.distribution(name))},
+        packages={
+            name: found.version
+            for name in wanted
+            if python and (found := python.distribution(name)) and known_version(found.version)
+        },
     )
+
+
+def _known(version: str | None) -> str | None:
+    return version if known_version(version) else None

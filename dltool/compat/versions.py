@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 
 from packaging.version import InvalidVersion, Version
 
 from dltool.errors import UsageError
 
+_LONGEST = 200
 
-@cache
+
+@lru_cache(maxsize=2048)
 def version(text: str) -> Version:
     """A version to compare: driver, CUDA, Python or package.
 
     Raises:
-        InvalidVersion: the text is none.
+        InvalidVersion: the text is none, or longer than any.
     """
+    if len(text) > _LONGEST:  # of some thousand digits Python makes no number
+        raise InvalidVersion(f"Invalid version: {text[:_LONGEST]!r} ...")
     return Version(text)
 
 
@@ -28,7 +32,7 @@ def known_version(text: str | None) -> Version | None:
         return None
 
 
-@cache
+@lru_cache(maxsize=2048)
 def accepts(specifier: str, text: str) -> bool:
     """Does a specifier as in package metadata (">=2.0,<3") accept this version? An empty one accepts every one."""
     from packaging.specifiers import SpecifierSet  # five times the import of versions alone

@@ -11,6 +11,7 @@ import msgspec
 
 from dltool import toml
 from dltool.compat import versions
+from dltool.errors import UsageError
 from dltool.live import board_of
 from dltool.machine import Machine
 from dltool.policy import formats, rules_bench, rules_gpus, rules_host
@@ -25,12 +26,13 @@ _DISK_SHARE = 0.5
 """Room comes and goes."""
 _RATE_SHARE = 0.9
 _MOST_FILES = 2**20
+_MOST_BYTES = 10**18
 
 
 def freeze(machine: Machine, bench: Report | None = None) -> Policy:
     """The policy that this machine fulfils, with some slack for sizes and rates. What is not known is not asked for."""
     count = rules_gpus.gpu_count(machine)
-    capabilities = [gpu.compute_capability for gpu in machine.gpus if gpu.compute_capability]
+    capabilities = list(filter(None, (_capability(gpu.compute_capability) for gpu in machine.gpus)))
     sizes = [gpu.memory_total_bytes for gpu in machine.gpus if gpu.memory_total_bytes is not None]
     all_known = len(capabilities) == len(machine.gpus) > 0
     where = rules_host.disk(machine)
@@ -39,10 +41,10 @@ def freeze(machine: Machine, bench: Report | None = None) -> Policy:
             model=_models(machine),
             count=count,
             min_memory_gb=_gb(min(sizes)) if sizes and len(sizes) == len(machine.gpus) else None,
-            min_compute_capability=min(capabilities, key=float) if all_known else None,
+            min_compute_capability=min(capabilities, key=versions.version) if all_known else None,
         ),
-        driver=Driver(min=machine.driver.version if versions.known_version(machine.driver.version) else None),
-        cuda=Cuda(min=machine.driver.cuda_version if versions.known_version(machine.driver.cuda_version) else None),
+        driver=Driver(min=_version("the driver", machine.driver.version)),
+        cuda=Cuda(min=_version("CUDA", machine.driver.cuda_version)),
         dtypes=Dtypes(required=tuple(_dtypes(machine)) if all_known else ()),
         host=Host(
             min_shm_gb=_gb(machine.memory.shm_total_bytes, _SHARE),
@@ -52,6 +54,21 @@ def freeze(machine: Machine, bench: Report | None = None) -> Policy:
         ),
         bench=_rates(bench) if bench else {},
     )
+
+
+def _capability(text: str | None) -> str | None:
+    """None for what a policy could not ask for, here and below."""
+    try:
+        return versions.compute_capability(text) if text else None
+    except UsageError:
+        return None
+
+
+def _version(kind: str, text: str | None) -> str | None:
+    try:
+        return versions.parse(kind, text, parts=1, example="") if text else None
+    except UsageError:
+        return None
 
 
 def _models(machine: Machine) -> str | tuple[str, ...] | None:
@@ -70,7 +87,7 @@ def _dtypes(machine: Machine) -> Iterator[str]:
 
 def _gb(size: int | None, share: float = 1.0) -> float | None:
     """Rounded down: to a whole number where that is nearly as much, else to two digits behind the point."""
-    if size is None:
+    if size is None or not 0 <= size <= _MOST_BYTES:
         return None
     wanted = size * share / GB
     return float(math.floor(wanted)) if wanted >= 10 else math.floor(wanted * 100) / 100
@@ -80,6 +97,8 @@ def _files(machine: Machine) -> int | None:
     if {"limits", "limits.open_files_soft"} & machine.gaps.keys():
         return None
     soft = machine.limits.open_files_soft
+    if soft is not None and soft < 0:
+        return None
     return min(soft, _MOST_FILES) if soft is not None else _MOST_FILES
 
 

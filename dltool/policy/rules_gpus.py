@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import lru_cache
 
 from dltool import names, systems
 from dltool.compat import versions
@@ -56,7 +56,7 @@ def _look() -> Remedy:
     )
 
 
-@cache
+@lru_cache(maxsize=1024)
 def boards_meant(model: str) -> frozenset[str]:
     """The boards that a name leads to; of a system those that it is built from."""
     found = names.resolve(model).boards
@@ -158,7 +158,7 @@ def capability(policy: Policy, machine: Machine) -> Iterator[Finding]:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", text))
+    return tuple(int(number) for number in re.findall(r"\d{1,9}", text))
 
 
 def dtypes(policy: Policy, machine: Machine) -> Iterator[Finding]:

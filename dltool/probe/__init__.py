@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -128,8 +129,8 @@ def side_by_side(sources: Mapping[str, Callable[[], Any]], timeout_s: float) -> 
 
 
 def _readable(value: str) -> str:
-    """A value of the environment that any JSON can hold: bytes that are no UTF-8 are replaced."""
-    return os.fsencode(value).decode(errors="replace")
+    """A text that any JSON can hold: what stands for bytes that are no UTF-8 is replaced."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", value)
 
 
 def _assemble(answers: Mapping[str, Any], gaps: dict[str, str]) -> Machine:
@@ -180,7 +181,26 @@ def _assemble(answers: Mapping[str, Any], gaps: dict[str, str]) -> Machine:
         if machine.python is not None:
             machine = replace(machine, python=replace(machine.python, torch=loading.torch, extensions=loading.extensions))
         gaps |= loading.gaps
-    return replace(machine, gaps=gaps)
+    return _writable(replace(machine, gaps=gaps))
+
+
+def _writable(machine: Machine) -> Machine:
+    """The same with names of files that any JSON can hold: bytes that are no UTF-8 are replaced."""
+    import msgspec
+
+    try:
+        msgspec.json.encode(machine)
+    except UnicodeEncodeError:
+        return msgspec.convert(_replaced(msgspec.to_builtins(machine)), Machine)
+    return machine
+
+
+def _replaced(facts: Any) -> Any:
+    if isinstance(facts, str):
+        return _readable(facts)
+    if isinstance(facts, Mapping):
+        return {_readable(key): _replaced(value) for key, value in facts.items()}
+    return [_replaced(value) for value in facts] if isinstance(facts, list | tuple) else facts
 
 
 def _with_clock(machine: Machine) -> Machine:

@@ -72,14 +72,14 @@ def _kernel_module(root: Path, gaps: dict[str, str]) -> tuple[str | None, bool |
     Both kinds write a line such as `NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.15  Release Build ...`.
     """
     try:
-        text = (root / "proc/driver/nvidia/version").read_text(errors="replace")
+        text = files.text(root / "proc/driver/nvidia/version")
     except OSError as error:
         gaps["driver.kernel_module_version"] = f"/proc/driver/nvidia/version: {error.strerror}"
         return None, None
     line = next((line for line in text.splitlines() if line.startswith("NVRM")), "")
-    match = re.search(r"\s(\d{3,}\.\d+(?:\.\d+)?)\s", line + " ")
+    match = re.search(r"\s([0-9]{3,4}\.[0-9]{1,4}(?:\.[0-9]{1,4})?)\s", line + " ")
     if match is None:
-        gaps["driver.kernel_module_version"] = f"/proc/driver/nvidia/version has no version: {line!r}"
+        gaps["driver.kernel_module_version"] = f"/proc/driver/nvidia/version has no version: {line[:200]!r}"
         return None, None
     return match[1], "Open Kernel Module" in line
 
@@ -111,31 +111,24 @@ def _pci(root: Path, gaps: dict[str, str]) -> tuple[tuple[PciDevice, ...] | None
     except OSError as error:
         gaps["pci"] = f"/sys/bus/pci/devices: {error.strerror}"
         return None, None
-    ours = {device: _line(device / "class") or "" for device in devices if _line(device / "vendor") == _NVIDIA}
+    ours = {device: files.line(device / "class") or "" for device in devices if files.line(device / "vendor") == _NVIDIA}
     gpus = tuple(_display(device, kind) for device, kind in ours.items() if kind.startswith(_DISPLAY))
     return gpus, sum(kind.startswith(_NVSWITCH) for kind in ours.values())
 
 
 def _display(device: Path, class_code: str) -> PciDevice:
     driver = device / "driver"
-    node = _line(device / "numa_node")
+    node = files.line(device / "numa_node")
     place = pci_bus.place(device)
     return PciDevice(
         bus_id=device.name.lower(),
-        device_id=f"10de:{(_line(device / 'device') or '0x????')[2:]}",
+        device_id=f"10de:{(files.line(device / 'device') or '0x????')[2:]}",
         class_code=class_code,
         kernel_driver=Path(os.path.realpath(driver)).name if files.exists(driver) else None,
-        numa_node=int(node) if node and node.isdigit() else None,  # -1 is "no NUMA"
+        numa_node=files.number(node),  # -1 is "no NUMA"
         local_cpus=place.local_cpus,
         link=place.link,
         upstream=place.upstream,
         iommu=place.iommu,
         responds=place.responds,
     )
-
-
-def _line(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return None

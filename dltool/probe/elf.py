@@ -10,6 +10,7 @@ binaries, which NVIDIA does not publish, the notes named at `fat_entries`.
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 import time
@@ -41,6 +42,7 @@ _COMPRESSED = 0x2000 | 0x8000
 _ENTRY = struct.Struct("<H2xIQ12xI8xQ")
 _LONGEST_GAP = 4096
 _MOST_CONTAINERS, _MOST_PIECES = 50_000, 256
+_MOST_FATBINS, _MOST_OF_ALL = 64, 500_000
 
 
 class _Damaged(Exception):
@@ -309,7 +311,7 @@ def _versions(path: str, tag: int, names: Callable[[_File, int], Iterator[int]])
                 return ()
             at = _offset(values[tag], loaded)
             strings = _offset(values[_DT_STRTAB], loaded)
-            return _newest(file.text(strings + name) for name in names(file, at))
+            return _newest(file.text(strings + name) for name in itertools.islice(names(file, at), _MOST_VERSIONS))
     except (OSError, _Damaged, struct.error, ValueError):
         return ()
 
@@ -381,14 +383,18 @@ def _pieces(path: str, deadline: float | None) -> Iterator[tuple[int, bool, int,
     try:
         with _Opened(path) as file:
             file.skips()
-            first = 0
-            for name, offset, size in _fatbin_sections(file):
-                for number, start, stop in _containers(file, offset, size, deadline):
-                    for piece in _entries(file, start, stop):
-                        yield first + number, name != ".nv_fatbin", *piece
-                first += _MOST_CONTAINERS
+            yield from itertools.islice(_pieces_of(file, deadline), _MOST_OF_ALL)
     except (OSError, _Damaged, struct.error, ValueError):
         return
+
+
+def _pieces_of(file: _File, deadline: float | None) -> Iterator[tuple[int, bool, int, int, int]]:
+    first = 0
+    for name, offset, size in _fatbin_sections(file)[:_MOST_FATBINS]:
+        for number, start, stop in _containers(file, offset, size, deadline):
+            for piece in _entries(file, start, stop):
+                yield first + number, name != ".nv_fatbin", *piece
+        first += _MOST_CONTAINERS
 
 
 def _containers(file: _File, offset: int, size: int, deadline: float | None) -> Iterator[tuple[int, int, int]]:

@@ -32,6 +32,7 @@ _VARIABLES = (
     ("CONDA_ENVS_PATH", "*", "conda"), ("CONDA_ENVS_DIRS", "*", "conda"),
 )  # fmt: skip
 _SYSTEM = ("/usr/local", "/usr")
+_PY_VERSION = re.compile(r'^#define PY_VERSION\s+"([0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3})', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ def _conda(home: Path, environment: Mapping[str, str]) -> Iterator[Found]:
         bases.insert(0, Path(environment["CONDA_EXE"]).parent.parent)
     yield from _places([(str(place), "conda") for base in bases for place in (base, base / "envs/*")])
     register = home / ".conda/environments.txt"
-    lines = register.read_text(errors="replace").splitlines() if files.is_file(register) else []
+    lines = files.text_or_nothing(register).splitlines()
     for line in filter(None, map(str.strip, lines)):
         if kind_of(Path(line)) == "conda":
             yield Found(Path(line), "conda", str(register))
@@ -202,10 +203,7 @@ def interpreter_of(found: Found) -> Interpreter | str:
 
 def _config(prefix: Path) -> dict[str, str]:
     """`pyvenv.cfg`, keys in lower case."""
-    try:
-        lines = (prefix / "pyvenv.cfg").read_text(errors="replace").splitlines()
-    except OSError:
-        return {}
+    lines = files.text_or_nothing(prefix / "pyvenv.cfg").splitlines()
     pairs = (line.partition("=") for line in lines)
     return {key.strip().lower(): value.strip() for key, sign, value in pairs if sign}
 
@@ -214,21 +212,22 @@ def _minor(prefix: Path, config: Mapping[str, str], executable: str | None) -> s
     """ "3.11" or "3.13t": by the executable's name, by pyvenv.cfg, by the directory of the library."""
     if executable:
         return executable.removeprefix("python")
-    told = re.match(r"\d+\.\d+", config.get("version", config.get("version_info", "")))
+    told = re.match(r"[0-9]{1,3}\.[0-9]{1,3}", config.get("version", config.get("version_info", "")))
     libraries = [path.parent.name.removeprefix("python") for path in files.glob(prefix, "lib/python3*/site-packages")]
+    libraries = [library for library in libraries if re.fullmatch(r"3\.[0-9]{1,3}t?", library)]
     fitting = [library for library in libraries if told is None or library.removesuffix("t") == told[0]]
     return next(iter(fitting), told[0] if told else None)
 
 
 def _version(prefix: Path, config: Mapping[str, str], minor: str) -> str:
     """As full as the files tell it: pyvenv.cfg, conda's record, the header file, else "3.11"."""
-    told = re.match(r"\d+\.\d+\.\d+", config.get("version", config.get("version_info", "")))
+    told = re.match(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}", config.get("version", config.get("version_info", "")))
     if told:
         return told[0]
     for record in files.glob(prefix / "conda-meta", "python-3.*.json"):
         return record.name.split("-")[1]
     for header in files.glob(prefix, f"include/python{minor}*/patchlevel.h"):
-        found = re.search(r'^#define PY_VERSION\s+"(\d+\.\d+\.\d+)', header.read_text(errors="replace"), re.MULTILINE)
+        found = _PY_VERSION.search(files.text_or_nothing(header))
         if found:
             return found[1]
     return minor.removesuffix("t")

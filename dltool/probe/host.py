@@ -60,7 +60,7 @@ def read(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) ->
 
 def _os(root: Path, environment: Mapping[str, str]) -> Os:
     kernel = platform.release()
-    version = _text(root / "proc/version").lower()
+    version = files.text_or_nothing(root / "proc/version").lower()
     return Os(
         system=platform.system(),
         distribution=_distribution(),
@@ -100,21 +100,21 @@ def _container(root: Path, environment: Mapping[str, str]) -> str | None:
         return "podman"
     if environment.get("container"):
         return environment["container"]
-    found = re.search(r"docker|kubepods|containerd|libpod|lxc", _text(root / "proc/1/cgroup"))
+    found = re.search(r"docker|kubepods|containerd|libpod|lxc", files.text_or_nothing(root / "proc/1/cgroup"))
     return {"kubepods": "kubernetes", "libpod": "podman"}.get(found[0], found[0]) if found else None
 
 
 def _tegra(root: Path) -> str | None:
-    if "nvidia,tegra" not in _text(root / "proc/device-tree/compatible"):
+    if "nvidia,tegra" not in files.text_or_nothing(root / "proc/device-tree/compatible"):
         return None
-    return _text(root / "proc/device-tree/model").strip("\0 \n") or "Tegra"
+    return files.text_or_nothing(root / "proc/device-tree/model").strip("\0 \n") or "Tegra"
 
 
 def _hypervisor(root: Path) -> str | None:
     if "hypervisor" not in _cpuinfo(root).get("flags", "").split():
         return None
     dmi = root / "sys/class/dmi/id"
-    words = [_text(dmi / name).strip() for name in ("sys_vendor", "product_name")]
+    words = [files.text_or_nothing(dmi / name).strip() for name in ("sys_vendor", "product_name")]
     return " ".join(filter(None, words)) or "unnamed"
 
 
@@ -159,34 +159,32 @@ def _cpu(root: Path, gaps: dict[str, str]) -> Cpu:
 
 def _cpuinfo(root: Path) -> dict[str, str]:
     """The first processor's block of /proc/cpuinfo."""
-    block = _text(root / "proc/cpuinfo").split("\n\n", 1)[0]
+    block = files.text_or_nothing(root / "proc/cpuinfo").split("\n\n", 1)[0]
     pairs = (line.partition(":") for line in block.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _sockets(root: Path) -> int | None:
-    found = {_text(path).strip() for path in files.glob(root / _CPUS, "cpu[0-9]*/topology/physical_package_id")}
+    found = {files.text_or_nothing(path).strip() for path in files.glob(root / _CPUS, "cpu[0-9]*/topology/physical_package_id")}
     return len(found - {""}) or None
 
 
 def _max_mhz(root: Path, info: Mapping[str, str]) -> float | None:
     """The kernel's limit for the first processor; in a virtual machine, the clock that it was told."""
-    khz = _text(root / _CPUS / "cpu0/cpufreq/cpuinfo_max_freq").strip()
-    if khz.isdigit():
-        return int(khz) / 1000
-    try:
-        return float(info["cpu MHz"])
-    except (KeyError, ValueError):
-        return None
+    khz = files.number(files.line(root / _CPUS / "cpu0/cpufreq/cpuinfo_max_freq"))
+    if khz is not None:
+        return khz / 1000
+    told = info.get("cpu MHz", "")
+    return float(told) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", told) else None
 
 
 def _cache_bytes(root: Path, level: str) -> int | None:
     """All caches of one level: each once, however many processors share it."""
-    seen: dict[tuple[str, str], int] = {}
+    seen: dict[tuple[str | None, str | None], int] = {}
     for index in files.glob(root / _CPUS, "cpu[0-9]*/cache/index*"):
-        size = re.fullmatch(r"(\d+)K", _text(index / "size").strip())
-        if _text(index / "level").strip() == level and size:
-            seen[_text(index / "type").strip(), _text(index / "shared_cpu_list").strip()] = int(size[1]) * 1024
+        size = re.fullmatch(r"([0-9]{1,12})K", files.text_or_nothing(index / "size").strip())
+        if files.text_or_nothing(index / "level").strip() == level and size:
+            seen[files.line(index / "type"), files.line(index / "shared_cpu_list")] = int(size[1]) * 1024
     return sum(seen.values()) or None
 
 
@@ -201,7 +199,7 @@ def _memory(root: Path, gaps: dict[str, str]) -> Memory:
         shm_total, shm_free = shm.f_frsize * shm.f_blocks, shm.f_frsize * shm.f_bavail
     except (OSError, AttributeError) as error:
         gaps["memory.shm_total_bytes"] = f"/dev/shm: {error}"
-    if not _text(root / "proc/self/cgroup"):
+    if not files.text_or_nothing(root / "proc/self/cgroup"):
         gaps["memory.cgroup_limit_bytes"] = "/proc/self/cgroup cannot be read"
     return Memory(
         total_bytes=memory.total,
@@ -216,7 +214,7 @@ def _memory(root: Path, gaps: dict[str, str]) -> Memory:
 
 def _cgroups(root: Path, controller: str) -> Iterator[Path]:
     """The directories of this process's control group and of all its parents, of version 2 then 1."""
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    for line in files.text_or_nothing(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2) if line.count(":") >= 2 else ("", "-", "")
         if controllers == "":
             base = root / "sys/fs/cgroup"
@@ -236,12 +234,13 @@ def _cgroups(root: Path, controller: str) -> Iterator[Path]:
 def _cpu_quota(root: Path) -> tuple[float | None, str | None]:
     quotas = []
     for group in _cgroups(root, "cpu"):
-        limit, _, period = _text(group / "cpu.max").strip().partition(" ")
-        limit = limit or _text(group / "cpu.cfs_quota_us").strip()
-        period = period or _text(group / "cpu.cfs_period_us").strip()
-        if limit.isdigit() and period.isdigit() and int(period) > 0:
-            quotas.append(int(limit) / int(period))
-    if not quotas and not _text(root / "proc/self/cgroup"):
+        limit, _, period = files.text_or_nothing(group / "cpu.max").strip().partition(" ")
+        limit = limit or files.text_or_nothing(group / "cpu.cfs_quota_us").strip()
+        period = period or files.text_or_nothing(group / "cpu.cfs_period_us").strip()
+        granted, of = files.number(limit), files.number(period)
+        if granted is not None and of:
+            quotas.append(granted / of)
+    if not quotas and not files.text_or_nothing(root / "proc/self/cgroup"):
         return None, "/proc/self/cgroup cannot be read"
     return min(quotas, default=None), None
 
@@ -249,9 +248,9 @@ def _cpu_quota(root: Path) -> tuple[float | None, str | None]:
 def _cgroup_memory(root: Path) -> int | None:
     limits = []
     for group in _cgroups(root, "memory"):
-        limit = _text(group / "memory.max").strip() or _text(group / "memory.limit_in_bytes").strip()
-        if limit.isdigit() and int(limit) < _NO_LIMIT:
-            limits.append(int(limit))
+        limit = files.number(files.line(group / "memory.max") or files.line(group / "memory.limit_in_bytes"))
+        if limit is not None and limit < _NO_LIMIT:
+            limits.append(limit)
     return min(limits, default=None)
 
 
@@ -277,7 +276,7 @@ def _limits(root: Path, gaps: dict[str, str]) -> Limits:
 
 def _has_capability(root: Path, number: int) -> bool | None:
     """Whether this process holds one of the kernel's capabilities."""
-    match = re.search(r"^CapEff:\s*([0-9a-f]+)$", _text(root / "proc/self/status"), re.MULTILINE)
+    match = re.search(r"^CapEff:\s*([0-9a-f]{1,32})$", files.text_or_nothing(root / "proc/self/status"), re.MULTILINE)
     return bool(int(match[1], 16) >> number & 1) if match else None
 
 
@@ -339,15 +338,6 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def _integer(text: str | None) -> int | None:
-    try:
-        return int(text, 0) if text else None
-    except ValueError:
-        return None
-
-
-def _text(path: Path) -> str:
-    """A file of the kernel, empty where it is not there: most are optional."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
+    """ "25", "0x41"; None for what is no number of 64 bits."""
+    match = re.fullmatch(r"[0-9]{1,18}|0x[0-9a-fA-F]{1,15}", text or "")
+    return int(match[0], 16 if "x" in match[0] else 10) if match else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
 from packaging.utils import canonicalize_name
 
 from dltool.errors import UsageError
@@ -16,7 +16,21 @@ from dltool.results import FrozenPackage
 
 _OLD_TAGS = {"manylinux1": "2.5", "manylinux2010": "2.12", "manylinux2014": "2.17"}
 """What the first names of the platform meant, by PEP 600."""
+_MANYLINUX = re.compile(r"^Tag: .{0,200}?manylinux_([0-9]{1,3}_[0-9]{1,3})_", re.MULTILINE)
 _MOST_BYTES = 4 * 2**20
+
+
+class _Vcs(msgspec.Struct):
+    vcs: str = "git"
+    commit_id: str | None = None
+
+
+class _DirectUrl(msgspec.Struct):
+    """`direct_url.json`, as far as it is of use: where a distribution was installed from."""
+
+    url: str
+    vcs_info: _Vcs | None = None
+    dir_info: Mapping[str, object] | None = None
 
 
 def count(path: Iterable[str]) -> int:
@@ -62,13 +76,13 @@ def _headers(info: Path) -> dict[str, str]:
 def _origin(info: Path) -> tuple[str, str | None, str | None]:
     """Kind of source, URL, commit: by `direct_url.json` (PEP 610), else by who installed it."""
     try:
-        told = json.loads(_read(info / "direct_url.json"))
-        url = _without_credentials(told["url"])
-    except (ValueError, KeyError, TypeError):
+        told = msgspec.json.decode(_read(info / "direct_url.json"), type=_DirectUrl)
+        url = _without_credentials(told.url)
+    except (ValueError, RecursionError):
         return ("conda" if _read(info / "INSTALLER").strip() == "conda" else "index"), None, None
-    if "vcs_info" in told:
-        return "vcs", f"{told['vcs_info'].get('vcs', 'git')}+{url}", told["vcs_info"].get("commit_id")
-    return ("local" if "dir_info" in told or url.startswith("file:") else "url"), url, None
+    if told.vcs_info is not None:
+        return "vcs", f"{told.vcs_info.vcs}+{url}", told.vcs_info.commit_id
+    return ("local" if told.dir_info is not None or url.startswith("file:") else "url"), url, None
 
 
 def _without_credentials(url: str) -> str:
@@ -79,18 +93,14 @@ def _without_credentials(url: str) -> str:
 def _glibc(wheel: Path) -> str | None:
     """The oldest glibc by the wheel's tags: of several, the least demanding counts."""
     text = _read(wheel)
-    demanded = [match.replace("_", ".") for match in re.findall(r"^Tag: .*?manylinux_(\d+_\d+)_", text, re.MULTILINE)]
-    demanded += [version for tag, version in _OLD_TAGS.items() if re.search(rf"^Tag: .*{tag}_", text, re.MULTILINE)]
+    demanded = [match.replace("_", ".") for match in _MANYLINUX.findall(text)]
+    demanded += [version for tag, version in _OLD_TAGS.items() if re.search(rf"^Tag: .{{0,200}}{tag}_", text, re.MULTILINE)]
     return min(demanded, key=lambda version: [int(part) for part in version.split(".")], default=None)
 
 
 def _read(path: Path) -> str:
     """The beginning of a file; nothing where there is none: metadata is text of strangers."""
-    try:
-        with path.open("rb") as file:
-            return file.read(_MOST_BYTES).decode(errors="replace").replace("\r\n", "\n")
-    except OSError:
-        return ""
+    return files.text_or_nothing(path, _MOST_BYTES)
 
 
 def of(executable: str, *, timeout_s: float = 5.0) -> tuple[FrozenPackage, ...]:

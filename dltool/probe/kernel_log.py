@@ -20,26 +20,31 @@ from dltool.probe import child
 
 MOST_EVENTS = 200
 _LONGEST = 300
+_LONGEST_RECORD = 2000
+"""Characters of one message: the kernel itself writes about a thousand at most, the driver goes on over some."""
+_MOST_TEXT = 16 * 2**20
 _KMSG_NUMBER = (1, 11)
 """Of the device /dev/kmsg. In some containers another device has its name, a terminal for one."""
 _BUS = r"(?P<bus>(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?)"
-_GPU = rf"(?:.*?GPU (?:at )?(?:PCI:)?{_BUS})?"
+_NVRM = r"^(?:(?!NVRM:).)*NVRM:"
+"""The first of a line: what follows a second one follows the first, and trying each takes long on a hostile line."""
+_GPU = rf"(?:.{{0,80}}?GPU (?:at )?(?:PCI:)?{_BUS})?"
 
 KINDS = {
     "xid": rf"NVRM: Xid \((?:PCI:)?{_BUS}[^)]*\): (?P<code>\d+)",
     "sxid_fatal": rf"SXid \(PCI:{_BUS}\): (?P<code>\d+), Fatal",
     "sxid": rf"SXid \(PCI:{_BUS}\): (?P<code>\d+), Non-fatal",
-    "fell_off_bus": rf"NVRM:{_GPU}.*fallen off the bus",
-    "needs_open_module": rf"NVRM:{_GPU}.*requires use of the NVIDIA open kernel modules",
-    "needs_proprietary_module": rf"NVRM:{_GPU}.*not supported by open",
-    "unsupported_gpu": rf"NVRM:{_GPU}.*(?:not supported by the NVIDIA|supported through the NVIDIA \S+ Legacy)",
-    "reset_required": r"NVRM:.*NV_ERR_RESET_REQUIRED",
+    "fell_off_bus": rf"{_NVRM}{_GPU}.*fallen off the bus",
+    "needs_open_module": rf"{_NVRM}{_GPU}.*requires use of the NVIDIA open kernel modules",
+    "needs_proprietary_module": rf"{_NVRM}{_GPU}.*not supported by open",
+    "unsupported_gpu": rf"{_NVRM}{_GPU}.*(?:not supported by the NVIDIA|supported through the NVIDIA \S+ Legacy)",
+    "reset_required": rf"{_NVRM}.*NV_ERR_RESET_REQUIRED",
     "gsp_failed": rf"nvidia {_BUS}: Direct firmware load for nvidia/\S*gsp\S* failed"
-    r"|NVRM:.*(?:cannot initialize GSP firmware|no firmware image found|cannot bootstrap riscv/gsp|WPR2 already up"
+    rf"|{_NVRM}.*(?:cannot initialize GSP firmware|no firmware image found|cannot bootstrap riscv/gsp|WPR2 already up"
     r"|GSP failure|GSP heartbeat.*timed out|waiting for .*GSP)",
-    "init_failed": rf"NVRM:{_GPU}.*RmInitAdapter failed",
+    "init_failed": rf"{_NVRM}{_GPU}.*RmInitAdapter failed",
     "probe_failed": rf"nvidia:? (?:probe of )?{_BUS}(?:: probe .*)? failed|NVRM: The NVIDIA probe routine failed",
-    "bar_invalid": rf"NVRM:.*BAR\d is 0M @ 0x0 \(PCI:{_BUS}\)",
+    "bar_invalid": rf"{_NVRM}.*BAR\d is 0M @ 0x0 \(PCI:{_BUS}\)",
     "aer_uncorrected": rf"{_BUS}: (?:AER: )?PCIe Bus Error: severity=Uncorrect",
     "aer_corrected": rf"{_BUS}: (?:AER: )?PCIe Bus Error: severity=Corrected",
     "oom_kill": r"out of memory[^:]*: Kill(?:ed)? process \d+",
@@ -53,10 +58,10 @@ _WORTH_A_LOOK = re.compile(
     r"NVRM|SXid|nvidia|PCIe Bus Error|out of memory|is rejected|loading is restricted|suppressed", re.IGNORECASE
 )
 _SUPPRESSED = re.compile(r"(?:nv\w*|aer\w*|printk|ratelimit)[^:]*: (\d+) (?:callbacks|messages) suppressed", re.IGNORECASE)
-_KMSG = re.compile(r"(\d+),\d+,(\d+),[^;]*;(.*)")
-_STAMP = re.compile(r"(?:<\d+>)?(?:\w+ *:\w+ *: )?\[ *(\d+\.\d+)\](?:\[ *[TC]\d+\])? ?(.*)")
+_KMSG = re.compile(r"([0-9]{1,9}),[0-9]+,([0-9]{1,18}),[^;]*;(.*)")
+_STAMP = re.compile(r"(?:<\d+>)?(?:\w+ *:\w+ *: )?\[ *([0-9]{1,12}\.[0-9]{1,12})\](?:\[ *[TC]\d+\])? ?(.*)")
 _DATE = re.compile(r"\[[^\]]*\d\d:\d\d:\d\d[^\]]*\] ?(.*)")
-_SYSLOG = re.compile(r"\S.{0,80}? kernel: (?:\[ *(\d+\.\d+)\] )?(.*)")
+_SYSLOG = re.compile(r"\S.{0,80}? kernel: (?:\[ *([0-9]{1,12}\.[0-9]{1,12})\] )?(.*)")
 _HOST = re.compile(r"\S+ kernel: ")
 _MORE = re.compile(r"NVRM:\s+(?:[a-z(]|NVIDIA |System )")
 """A line that goes on with the sentence of the one before it."""
@@ -158,7 +163,7 @@ def parse(text: str, source: str, *, now_s: float | None = None) -> KernelLog | 
         if _WORTH_A_LOOK.search(record.text) is None:
             continue
         if match := _SUPPRESSED.match(record.text):
-            suppressed += int(match[1])
+            suppressed += int(match[1][:9])
         age = None if now_s is None or record.at_s is None else max(0.0, round(now_s - record.at_s, 1))
         event = _event(record.text, age)
         if event is None:
@@ -211,11 +216,13 @@ def _records(text: str) -> Iterator[_Record]:
     """The messages one by one. A line that is set in goes on with the message before it."""
     last: _Record | None = None
     of_kmsg = False
-    for line in text.replace("#012", "\n").split("\n"):
+    for long_line in text[-_MOST_TEXT:].replace("#012", "\n").split("\n"):
+        line = long_line[:_LONGEST_RECORD]
         if not line.strip():
             continue
         if line[0] in " \t":
-            if last is not None and not of_kmsg:  # behind a record of kmsg there are names and values of its device
+            # Behind a record of kmsg there are names and values of its device.
+            if last is not None and not of_kmsg and len(last.text) < _LONGEST_RECORD:
                 last.text += f"\n{line.strip()}"
             continue
         if last is not None:
@@ -225,7 +232,7 @@ def _records(text: str) -> Iterator[_Record]:
         last = None
         if record is None:
             last = _printed(line)
-        elif int(record[1][:6]) < 8:  # facility 0: the kernel itself, not a program that wrote into its log
+        elif int(record[1]) < 8:  # facility 0: the kernel itself, not a program that wrote into its log
             last = _Record(int(record[2]) / 1e6, record[3].replace("\\x0a", "\n"))
     if last is not None:
         yield last
@@ -249,7 +256,7 @@ def _joined(records: Iterator[_Record]) -> Iterator[_Record]:
         parts = [part.strip() for part in record.text.split("\n")]
         whole = parts[0] + "".join(f" {part.removeprefix('NVRM:').strip()}" for part in parts[1:])
         if open_one is not None:
-            goes_on = _MORE.match(whole) is not None
+            goes_on = _MORE.match(whole) is not None and len(open_one.text) < _LONGEST_RECORD
             if goes_on:
                 open_one.text += f" {whole.removeprefix('NVRM:').strip()}"
             if not goes_on or whole.endswith("."):

@@ -14,7 +14,10 @@ from dltool.probe import child, files
 
 _SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 _NVIDIA_KO = re.compile(r"^(\S*/nvidia\.ko(?:\.\w+)?):", re.MULTILINE)
+_SECURE_BOOT_BYTES = 5
 _TIMEOUT_S = 2.0
+_MOST_DEPENDENCIES = 16 * 2**20
+"""Bytes of modules.dep: that of a distribution has up to two million."""
 _SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 """The path of an ordinary user often lacks where modinfo lies."""
 
@@ -55,7 +58,7 @@ def read(root: Path = Path("/"), *, loaded: bool, nvswitches: bool, run: Run = c
 def _module_file(root: Path, kernel: str, loaded: bool, run: Run, gaps: dict[str, str]) -> ModuleFile | None:
     modules = f"lib/modules/{kernel}"
     try:
-        known = (root / modules / "modules.dep").read_text(errors="replace")
+        known = files.text(root / modules / "modules.dep", _MOST_DEPENDENCIES)
     except OSError as error:
         gaps["driver.module_file"] = f"/{modules}/modules.dep: {error.strerror}"
         return None
@@ -115,7 +118,8 @@ def _secure_boot(root: Path, gaps: dict[str, str]) -> bool | None:
     if not files.is_dir(root / "sys/firmware/efi"):
         return False if files.is_dir(root / "sys/firmware") else None
     try:
-        value = (root / _SECURE_BOOT).read_bytes()
+        with (root / _SECURE_BOOT).open("rb") as file:
+            value = file.read(_SECURE_BOOT_BYTES + 1)
     except FileNotFoundError:
         if files.is_dir(root / "sys/firmware/efi/efivars") and any((root / "sys/firmware/efi/efivars").glob("*-*")):
             return False  # firmware without the feature
@@ -124,7 +128,7 @@ def _secure_boot(root: Path, gaps: dict[str, str]) -> bool | None:
     except OSError as error:
         gaps["driver.secure_boot"] = f"/{_SECURE_BOOT}: {error.strerror}"
         return None
-    return value[-1:] == b"\x01"
+    return len(value) == _SECURE_BOOT_BYTES and value.endswith(b"\x01")
 
 
 def _services(root: Path, nvswitches: bool, run: Run) -> dict[str, str]:
@@ -148,7 +152,7 @@ def _fabric_manager(root: Path, run: Run) -> str:
             if state := answer.output.strip():
                 return str(state.splitlines()[0])
     try:
-        pid = (root / "run/nvidia-fabricmanager/nv-fabricmanager.pid").read_text(errors="replace").strip()
+        pid = files.text(root / "run/nvidia-fabricmanager/nv-fabricmanager.pid").strip()
     except OSError:
         return "not found"
-    return "active" if pid.isdecimal() and files.is_dir(root / f"proc/{pid}") else "inactive"
+    return "active" if files.number(pid) and files.is_dir(root / f"proc/{pid}") else "inactive"

@@ -26,6 +26,7 @@ _CACHE_FLAGS = {elf.X86_64: 0x0303, elf.AARCH64: 0x0A03}
 _MULTIARCH = {elf.X86_64: "x86_64-linux-gnu", elf.AARCH64: "aarch64-linux-gnu"}
 _CACHE_MAGIC = b"glibc-ld.so.cache1.1"
 _MOST_CACHE_BYTES = 16 * 2**20
+_LONGEST_NAME = 4096
 _MOST_OBJECTS = 2000
 
 
@@ -248,4 +249,4 @@ def read_cache(path: str = CACHE_FILE, machine: int | None = None) -> dict[str, 
 
 
 def _text(data: bytes, offset: int) -> str:
-    return os.fsdecode(data[offset : max(data.find(b"\0", offset), offset)])
+    return os.fsdecode(data[offset : max(data.find(b"\0", offset, offset + _LONGEST_NAME), offset)])

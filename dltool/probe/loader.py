@@ -185,11 +185,7 @@ def _preloads(source: Path) -> tuple[list[str], list[str], str | None]:
 
     Both are literals in torch/__init__.py, `_load_global_deps`, which has changed with nearly every release.
     """
-    try:
-        with source.open(errors="replace") as file:
-            text = file.read(_MOST_SOURCE)
-    except OSError:
-        return [], [], None
+    text = files.text_or_nothing(source, _MOST_SOURCE)
     when_missing = re.findall(r"""["']\w+["']: ["'](lib\w+\.so\.)\*\[0-9\]["']""", text)
     always = re.findall(r"""_preload_cuda_deps\(\s*["']\w+["'], ["'](lib\w+\.so\.)\*\[0-9\]["']\s*\)""", text)
     condition = re.search(r"""["']([\w/]*libcudart\.so)["'] not in _maps""", text)

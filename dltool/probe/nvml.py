@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from dltool.machine import Driver, Gpu
+from dltool.machine import Driver, Gpu, refuse_long_numbers
 from dltool.probe import child
 
 
@@ -71,8 +71,8 @@ def _assemble(facts: dict[str, Any], gaps: dict[str, str]) -> Reading:
             continue
         kind, values = (Gpu, gpus.setdefault(int(found[1]), {})) if found[1] else (Driver, driver)
         try:
-            msgspec.convert({"index": 0, found[2]: value}, kind)
-        except msgspec.ValidationError as error:
+            refuse_long_numbers(msgspec.convert({"index": 0, found[2]: value}, kind))
+        except (msgspec.ValidationError, OverflowError, UnicodeEncodeError) as error:
             gaps[path] = f"unexpected answer: {error}"
         else:
             values[found[2]] = value

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dltool.machine import PcieLink, PciPort
+from dltool.probe import files
 
 _BUS_ID = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", re.IGNORECASE)
 _CONFIG_BYTES = 4096
@@ -37,7 +38,7 @@ class Place:
 def place(device: Path) -> Place:
     """What sysfs tells of the device in `device`, a directory of /sys/bus/pci/devices."""
     return Place(
-        local_cpus=_line(device / "local_cpulist") or None,
+        local_cpus=files.line(device / "local_cpulist") or None,
         link=link(device),
         upstream=upstream(device),
         iommu=_iommu(device),
@@ -48,10 +49,10 @@ def place(device: Path) -> Place:
 def link(device: Path) -> PcieLink | None:
     """The link above a device; None where it has none that can be read."""
     found = PcieLink(
-        gt_per_s=_speed(_line(device / "current_link_speed")),
-        gt_per_s_max=_speed(_line(device / "max_link_speed")),
-        width=_width(_line(device / "current_link_width")),
-        width_max=_width(_line(device / "max_link_width")),
+        gt_per_s=_speed(files.line(device / "current_link_speed")),
+        gt_per_s_max=_speed(files.line(device / "max_link_speed")),
+        width=_width(files.line(device / "current_link_width")),
+        width_max=_width(files.line(device / "max_link_width")),
     )
     return None if found == PcieLink() else found
 
@@ -95,12 +96,12 @@ def _iommu(device: Path) -> str | None:
     group = device / "iommu_group"
     if not os.path.isdir(group):  # noqa: PTH112
         return "off" if os.path.isdir(device) else None  # noqa: PTH112
-    kind = _line(group / "type")
+    kind = files.line(group / "type")
     return kind.lower() if kind else None
 
 
 def _responds(device: Path) -> bool | None:
-    if _line(device / "power/runtime_status") == "suspended":
+    if files.line(device / "power/runtime_status") == "suspended":
         return None
     try:
         with (device / "config").open("rb") as file:
@@ -112,17 +113,11 @@ def _responds(device: Path) -> bool | None:
 
 def _speed(text: str | None) -> float | None:
     """ "16.0 GT/s PCIe" is 16.0; "Unknown" is unknown."""
-    match = re.match(r"(\d+(?:\.\d+)?) GT/s", text or "")
+    match = re.match(r"([0-9]{1,4}(?:\.[0-9]{1,4})?) GT/s", text or "")
     return float(match[1]) if match else None
 
 
 def _width(text: str | None) -> int | None:
     """0 lanes and 255 are what a link shows that is down or cannot be read."""
-    return int(text) if text and text.isdecimal() and 0 < int(text) < 255 else None
-
-
-def _line(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return None
+    lanes = files.number(text)
+    return lanes if lanes and lanes < 255 else None

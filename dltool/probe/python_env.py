@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from dltool.errors import UsageError
 from dltool.machine import Distribution, Library, PythonEnv, TorchBuild
 from dltool.probe import child, files
@@ -29,6 +31,8 @@ _RELEVANT = re.compile(
     r"llama-cpp-python|detectron2|fbgemm-gpu.*|dgl)"
 )
 _LIBRARY = files.cuda_library()
+_MOST_BYTES = 64 * 2**10
+"""Of version.py and INSTALLER, which have some hundred."""
 _COMPILED_FOR = re.compile(r"_C\.(?:cpython-|cp)(\d)(\d+)(t?)-.+")
 """`_C.cpython-311-x86_64-linux-gnu.so`, `_C.cp311-win_amd64.pyd`; `313t` is the build without the global lock."""
 
@@ -149,8 +153,8 @@ def ask(executable: str, timeout_s: float) -> Interpreter | str:
     if answer.timed_out:
         return f"it did not start within {timeout_s:g} s"
     try:
-        return Interpreter(*json.loads(answer.output))
-    except (ValueError, TypeError):
+        return msgspec.convert(dict(zip(Interpreter.__slots__, json.loads(answer.output), strict=True)), Interpreter)
+    except (ValueError, TypeError, RecursionError):
         reason = (answer.errors.strip().splitlines() or [""])[-1]
         return reason if reason and "import json" not in reason else "it does not answer like Python"
 
@@ -203,7 +207,7 @@ def _torch(interpreter: Interpreter, distributions: tuple[Distribution, ...], ga
         gaps["python.torch"] = "not installed in this environment"
         return None
     text = _read(package / "version.py")
-    assigned = dict(re.findall(r"^(\w+)(?:\s*:[^=]+)?\s*=\s*(.+?)\s*$", text, re.MULTILINE))
+    assigned = dict(filter(None, map(_assignment, text.splitlines())))
     version = _literal(assigned.get("__version__")) or next((d.version for d in distributions if d.name == "torch"), None)
     if version is None:
         gaps["python.torch"] = f"{package} has no version.py: the remains of a removed or interrupted installation"
@@ -233,6 +237,13 @@ def _missing_part(package: Path, interpreter: Interpreter) -> str | None:
         return None  # one that does not tell, such as `_C.abi3.so` or `_C.so`, may serve any Python
     own = f"{release[0]}{'t' if interpreter.free_threaded else ''}"
     return None if own in made_for else f"{package}/_C is compiled for Python {', '.join(made_for)}, this is Python {own}"
+
+
+def _assignment(line: str) -> tuple[str, str] | None:
+    """Name and value in a line such as `cuda: Optional[str] = '12.8'`."""
+    target, sign, value = line.partition("=")
+    name = target.partition(":")[0].rstrip()
+    return (name, value.strip()) if sign and name.isidentifier() else None
 
 
 def _literal(text: str | None) -> str | None:
@@ -279,7 +290,4 @@ def _first_line(path: Path) -> str | None:
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
+    return files.text_or_nothing(path, _MOST_BYTES)

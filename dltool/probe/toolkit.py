@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from dltool.machine import HostCompiler, Library, Toolkit
@@ -56,19 +56,19 @@ def _behind_wrapper(nvcc: Path) -> Path:
             head = file.read(512)
     except OSError:
         return real
-    match = re.search(rb"(/[^\s\"']+/bin/nvcc)\b", head) if head.startswith(b"#!") else None
+    match = re.search(rb"(/[^\s\"'\0]+/bin/nvcc)\b", head) if head.startswith(b"#!") else None
     return Path(os.path.realpath(os.fsdecode(match[1]))) if match else real
 
 
 def _version(path: Path) -> str | None:
     """The toolkit's version from version.json (11.1 on), version.txt (before), or its header."""
     for name, pattern in (
-        ("version.json", r'"cuda"\s*:\s*\{[^}]*"version"\s*:\s*"([\d.]+)"'),
-        ("version.txt", r"CUDA Version ([\d.]+)"),
-        ("include/cuda.h", r"#define\s+CUDA_VERSION\s+(\d+)"),
+        ("version.json", r'"cuda"\s*:\s*\{[^{}]*"version"\s*:\s*"([0-9.]{1,40})"'),
+        ("version.txt", r"CUDA Version ([0-9.]{1,40})"),
+        ("include/cuda.h", r"#define\s+CUDA_VERSION\s+([0-9]{1,6})\b"),
     ):
         try:
-            match = re.search(pattern, (path / name).read_text(errors="replace"))
+            match = re.search(pattern, files.text(path / name))
         except OSError:
             continue
         if match:
@@ -127,7 +127,7 @@ def host_compiler(environment: Mapping[str, str] = os.environ, *, timeout_s: flo
     return None
 
 
-def _gcc_version(path: str, timeout_s: float) -> str | None:
+def _gcc_version(path: str, timeout_s: float, *, run: Callable[..., child.Answer] = child.run) -> str | None:
     """By the name of the file behind the links (x86_64-linux-gnu-g++-13), else as it says itself."""
     real = Path(os.path.realpath(path)).name
     match = re.search(r"(?:gcc|g\+\+)-(\d+(?:\.\d+)*)$", real)
@@ -136,10 +136,10 @@ def _gcc_version(path: str, timeout_s: float) -> str | None:
     if not re.search(r"(?:gcc|g\+\+|^c\+\+|^cc)$", real):
         return None
     try:
-        said = child.run([path, "-dumpfullversion"], timeout_s=timeout_s).output.strip()
+        said = str(run([path, "-dumpfullversion"], timeout_s=timeout_s).output).strip()
     except OSError:
         return None
-    return said if re.fullmatch(r"\d+(\.\d+)*", said) else None
+    return said if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}", said) else None
 
 
 def triton_ptxas(environment: Mapping[str, str] = os.environ) -> str | None:
