@@ -285,11 +285,13 @@ def driver_not_answering(machine: Machine) -> Iterator[Finding]:
         yield Finding(status=Status.SKIP, summary="no NVML library to ask (see driver-missing)")
         return
     hung = driver.nvml_error == "timeout"
+    how = {
+        "timeout": "the driver hangs when it is asked for the GPUs",
+        "crash": "the driver's library crashes when it is asked for the GPUs",
+    }
     yield Finding(
         status=Status.FAIL,
-        summary="the driver hangs when it is asked for the GPUs"
-        if hung
-        else f"the driver does not answer: {driver.nvml_error}",
+        summary=how.get(driver.nvml_error, f"the driver does not answer: {driver.nvml_error}"),
         why="A GPU that hangs its driver has usually fallen off the bus or stopped with an Xid error."
         if hung
         else "NVML started with an error, so nothing is known about the GPUs.",

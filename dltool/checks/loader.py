@@ -114,6 +114,58 @@ def _is_stub(library: _LibCuda, machine: Machine) -> bool:
     return small and library.version is None and not (machine.os.wsl or machine.os.tegra or "/wsl/" in library.real)
 
 
+@check(
+    "libcuda-missing",
+    caused_by=("container-without-gpu", "container-capabilities", "driver-missing", "driver-version-mismatch"),
+)
+def libcuda_missing(machine: Machine) -> Iterator[Finding]:
+    """Can programs load libcuda, where NVML shows GPUs?
+
+    NVML and nvidia-smi need one library of the driver, CUDA another: libcuda.so.1, which some distributions package apart.
+    Without it nvidia-smi looks healthy and every CUDA program says "no NVIDIA driver on your system".
+    """
+    said = machine.gaps.get("driver.libcuda")
+    if not machine.gpus or (machine.driver.libcuda is None and said is None):
+        yield Finding(status=Status.SKIP, summary="NVML shows no GPU, or libcuda was not looked for")
+    elif machine.driver.libcuda is not None:
+        yield Finding(status=Status.PASS, summary=f"libcuda.so.1 can be loaded: {machine.driver.libcuda}")
+    elif "libcuda.so" not in (said or ""):
+        yield Finding(status=Status.UNKNOWN, summary=f"whether libcuda can be loaded is not known: {said}")
+    else:
+        yield Finding(
+            status=Status.FAIL,
+            summary="NVML shows GPUs, but libcuda.so.1 cannot be loaded: every CUDA program finds no driver",
+            why="nvidia-smi does not use this library, so the machine looks healthy to it.",
+            evidence=(
+                Evidence(fact="libcuda.so.1", value=said, read_from="dynamic loader"),
+                Evidence(fact="driver", value=machine.driver.version, read_from="NVML"),
+            ),
+            remedies=_libcuda_remedies(machine),
+            scope=Scope.ENVIRONMENT if machine.os.container else Scope.HOST,
+        )
+
+
+def _libcuda_remedies(machine: Machine) -> tuple[Remedy, ...]:
+    if machine.os.container:
+        return (
+            Remedy(
+                text="Start the container with the driver's compute part.",
+                commands=("docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility IMAGE",),
+            ),
+        )
+    branch = (machine.driver.version or "BRANCH").partition(".")[0]
+    return (
+        Remedy(text="See whether it is there and only not in the loader's cache.", commands=("ldconfig -p | grep libcuda",),
+               risk=Risk.READ_ONLY),
+        Remedy(
+            text="Install the compute part of the same driver: libnvidia-compute on Ubuntu, libcuda1 on Debian, "
+            "nvidia-driver-cuda-libs on Fedora and RHEL.",
+            commands=(f"sudo apt-get install libnvidia-compute-{branch} || sudo apt-get install libcuda1", "sudo ldconfig"),
+            risk=Risk.ROOT,
+        ),
+    )  # fmt: skip
+
+
 @check("libcuda-mismatched", caused_by=("driver-version-mismatch", "libcuda-stub"))
 def libcuda_mismatched(machine: Machine) -> Iterator[Finding]:
     """Is the libcuda that programs get of the version of the running driver?

@@ -76,7 +76,7 @@ def same_torch(torch: TorchBuild) -> str:
     return f'"torch=={torch.version}" --index-url {compat.wheel_index(build)}'
 
 
-@check("torch-incomplete")
+@check("torch-incomplete", caused_by=("environment-broken",))
 def torch_incomplete(machine: Machine) -> Iterator[Finding]:
     """Can the installed PyTorch be imported by this Python at all?
 
@@ -229,7 +229,7 @@ def _install_companion(machine: Machine, python: PythonEnv, name: str, torch: st
     )
 
 
-@check("nvidia-wheels-mixed")
+@check("nvidia-wheels-mixed", caused_by=("environment-broken",))
 def nvidia_wheels_mixed(machine: Machine) -> Iterator[Finding]:
     """Does the environment hold one set of NVIDIA's library wheels, for one CUDA major?
 

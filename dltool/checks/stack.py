@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 
 from msgspec.structs import replace
@@ -50,7 +51,7 @@ def _question(machine: Machine, packages: dict[str, str]) -> compat.Question:
     return replace(compat.of_machine(machine), packages=packages, compute_capabilities=known)
 
 
-@check("numpy-mismatched", caused_by=("torch-incomplete",))
+@check("numpy-mismatched", caused_by=("environment-broken", "torch-incomplete"))
 def numpy_mismatched(machine: Machine) -> Iterator[Finding]:
     """Was PyTorch compiled for the NumPy that is installed?
 
@@ -76,7 +77,7 @@ def numpy_mismatched(machine: Machine) -> Iterator[Finding]:
         )
 
 
-@check("triton-mismatched", caused_by=("torch-incomplete", "torch-companions-mismatched"))
+@check("triton-mismatched", caused_by=("environment-broken", "torch-incomplete", "torch-companions-mismatched"))
 def triton_mismatched(machine: Machine) -> Iterator[Finding]:
     """Does Triton suit PyTorch, the driver and the PTX assembler that it is told to use?
 
@@ -154,19 +155,21 @@ def _triton_problems(machine: Machine, python: PythonEnv, triton: Distribution) 
         )  # fmt: skip
 
 
-@check("packages-clash")
+@check("packages-clash", caused_by=("environment-broken",))
 def packages_clash(machine: Machine) -> Iterator[Finding]:
     """Does each package that is imported come from one distribution only?
 
     onnxruntime and onnxruntime-gpu, faiss-cpu and faiss-gpu, cupy-cuda11x and cupy-cuda12x put files of the same names into the
     same directory. The one installed last wins in part: CUDAExecutionProvider is missing, or the import fails. Uninstalling one
-    removes files of the other.
+    removes files of the other. Two records of one distribution in one directory are the rest of an interrupted update.
     """
     python = machine.python
     if python is None:
         yield _unread(machine) or Finding(status=Status.SKIP, summary="no Python")
         return
-    clean = True
+    twice = list(_recorded_twice(python))
+    yield from twice
+    clean = not twice
     for package, names in _OWNERS_OF_ONE_PACKAGE.items():
         owners = {found.name: found for found in reversed(python.distributions) if re.fullmatch(names, found.name)}
         conda = any(found.installer == "conda" for found in owners.values())
@@ -194,9 +197,31 @@ def packages_clash(machine: Machine) -> Iterator[Finding]:
         yield Finding(status=Status.PASS, summary="no two distributions own one package")
 
 
+def _recorded_twice(python: PythonEnv) -> Iterator[Finding]:
+    """One distribution in several versions in one directory; NVIDIA's library wheels have a check of their own."""
+    recorded: dict[tuple[str, str], dict[str, Distribution]] = defaultdict(dict)
+    for found in python.distributions:
+        if found.installer != "conda" and not found.name.startswith("nvidia-"):
+            recorded[found.location, found.name][found.version] = found
+    for (location, name), versions in recorded.items():
+        if len(versions) > 1:
+            yield Finding(
+                status=Status.WARN,
+                summary=f"{name} is recorded in two versions in one directory: {' and '.join(sorted(versions))}",
+                why="An update was interrupted: files of both may lie there, and pip takes one of them for what is installed.",
+                evidence=tuple(map(_listed, versions.values())),
+                remedies=(
+                    Remedy(
+                        text=f"Remove {name} until pip finds none, delete what is left of it in {location}, install it anew.",
+                        commands=(f"{pip(python).replace(' install', ' uninstall')} {name}",) * 2 + (f"{pip(python)} {name}",),
+                    ),
+                ),
+            )
+
+
 @check(
     "packages-mismatched",
-    caused_by=("torch-cpu-only", "torch-lacks-gpu-code", "driver-too-old", "torch-incomplete"),
+    caused_by=("environment-broken", "torch-cpu-only", "torch-lacks-gpu-code", "driver-too-old", "torch-incomplete"),
 )
 def packages_mismatched(machine: Machine) -> Iterator[Finding]:
     """Do flash-attn, xformers, bitsandbytes, TensorFlow, ONNX Runtime and the like suit PyTorch, CUDA and the GPU?
@@ -269,7 +294,7 @@ def _by_table(machine: Machine, found: Distribution) -> Iterator[Finding]:
             yield finding
 
 
-@check("extension-abi-mismatched", caused_by=("torch-incomplete", "packages-mismatched"))
+@check("extension-abi-mismatched", caused_by=("environment-broken", "torch-incomplete", "packages-mismatched"))
 def extension_abi_mismatched(machine: Machine) -> Iterator[Finding]:
     """Are compiled extensions made with the same C++ strings as PyTorch?
 
@@ -302,7 +327,7 @@ def extension_abi_mismatched(machine: Machine) -> Iterator[Finding]:
         yield Finding(status=Status.PASS, summary="extensions and PyTorch pass the same C++ strings")
 
 
-@check("cudnn-of-other-major")
+@check("cudnn-of-other-major", caused_by=("environment-broken",))
 def cudnn_of_other_major(machine: Machine) -> Iterator[Finding]:
     """Is there the cuDNN that TensorFlow, CTranslate2 (faster-whisper) and ONNX Runtime ask for, where they look for it?
 

@@ -87,6 +87,11 @@ def smi(world: World, driver: str = DRIVER, cuda: int = CUDA, *, script: str = "
     return world.file("usr/bin/nvidia-smi", text, executable=True)
 
 
+def no_toolkit(world: World) -> None:
+    """Whatever toolkit this machine has is not part of the world."""
+    world.mounts.append('for one in /usr/local/cuda*; do [ -L "$one" ] || [ ! -d "$one" ] || mount -t tmpfs none "$one"; done')
+
+
 def whole(
     world: World, driver: str = DRIVER, cuda: int = CUDA, *, error: str = "", hang: str = "", smi_script: str = ""
 ) -> None:
@@ -94,5 +99,6 @@ def whole(
     pci(world)
     kernel(world, driver)
     nodes(world)
+    no_toolkit(world)
     libraries(world, recorded.rtx4090(driver, cuda=cuda), driver, error=error, hang=hang)
     smi(world, driver, cuda, script=smi_script)

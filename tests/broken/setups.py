@@ -194,6 +194,21 @@ def libcuda_is_the_stub(world: World, venv: Venv, broken: bool) -> None:
     world.variables["LD_LIBRARY_PATH"] = str(stub.parent if broken else stub.parent.parent)
 
 
+@setup(
+    "the driver was installed without libcuda: NVML and nvidia-smi work",
+    "libcuda-missing",
+    "libcuda.so.1",
+    named_by=r"libcuda[^,]{0,40}(missing|cannot be loaded|not found|could not be found)",
+    needs=("gcc", "mounts"),
+)
+def libcuda_missing(world: World, venv: Venv, broken: bool) -> None:
+    venv.torch()
+    gpu.whole(world)
+    for one in (world.root / gpu.LIBRARIES).glob("libcuda.so*"):
+        if broken:
+            one.unlink()
+
+
 # --- PyTorch and its packages -----------------------------------------------------------------------------------------
 
 
@@ -298,6 +313,44 @@ def extension_of_one_architecture(world: World, venv: Venv, broken: bool) -> Non
     venv.distribution("my-attention", "1.0.0")
     name = f"my_attention.cpython-{RELEASE.replace('.', '')}-x86_64-linux-gnu.so"
     shutil.copy(ELF / ("sm120.so" if broken else "sm80.so"), venv.site / name)
+
+
+@setup(
+    "the Python that the environment was made with is gone",
+    "environment-broken",
+    "no such program",
+    named_by=r"Python does not start|broken (venv|environment|interpreter)|interpreter[^.]{0,20}(missing|gone)",
+)
+def python_gone(world: World, venv: Venv, broken: bool) -> None:
+    venv.torch(cuda=None)
+    if broken:
+        for name in ("python", "python3"):
+            (venv.prefix / "bin" / name).unlink()
+            (venv.prefix / "bin" / name).symlink_to("/opt/python-3.10/bin/python3.10")
+
+
+@setup(
+    "a .pth file kills every Python that starts in the environment",
+    "environment-broken",
+    "signal 11",
+    named_by=r"Python does not start|\.pth",
+)
+def python_dies_at_start(world: World, venv: Venv, broken: bool) -> None:
+    venv.torch(cuda=None)
+    (venv.site / "hook.pth").write_text("import ctypes; ctypes.string_at(0)\n" if broken else "import ctypes\n")
+
+
+@setup(
+    "the records of two versions of PyTorch: an update was interrupted",
+    "packages-clash",
+    "torch .*2\\.8\\.0",
+    named_by=r"two versions|recorded (twice|in two)|torch[^.]{0,40}(conflict|duplicate)",
+    shown_by=r"torch\W+2\.8\.0",
+)
+def update_interrupted(world: World, venv: Venv, broken: bool) -> None:
+    venv.torch()
+    if broken:
+        venv.distribution("torch", "2.8.0+cu126")
 
 
 # --- the host and the container ---------------------------------------------------------------------------------------

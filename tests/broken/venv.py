@@ -36,16 +36,18 @@ class Venv:
         interpreter = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
         for name in ("python", "python3"):
             (prefix / "bin" / name).symlink_to(interpreter)
-        (prefix / "pyvenv.cfg").write_text(f"home = {interpreter.parent}\nversion = {sys.version.split()[0]}\n")
+        settings = f"home = {interpreter.parent}\ninclude-system-site-packages = false\nversion = {sys.version.split()[0]}\n"
+        (prefix / "pyvenv.cfg").write_text(settings)
         self._base = base
         if base is not None:
             self._take_over(base)
 
     def _take_over(self, base: Path) -> None:
         packages = base / f"lib/python{RELEASE}/site-packages"
-        for path in packages.iterdir():
-            if path.name != "torch" and not path.name.startswith("torch-"):
-                (self.site / path.name).symlink_to(path)
+        (self.site / "nvidia").mkdir()  # to which a set-up may add
+        for path in [*packages.iterdir(), *(packages / "nvidia").iterdir()]:
+            if path.name not in ("torch", "nvidia") and not path.name.startswith("torch-"):
+                (self.site / path.relative_to(packages)).symlink_to(path)
         for name in ("env-doctor", "rapids"):
             program = (base / "bin" / name).read_text().partition("\n")[2]
             (self.prefix / "bin" / name).write_text(f"#!{self.prefix}/bin/python\n{program}")

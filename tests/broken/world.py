@@ -28,6 +28,8 @@ OVERLAID = (
 BOUND = ("proc/driver",)
 """Directories of which a world has the whole."""
 CGROUPS = Path("/sys/fs/cgroup")
+CANNOT_START = 127
+"""The exit code of a shell for a program that is not there."""
 _FOREIGN = (
     "CUDA_",
     "LD_",
@@ -135,8 +137,12 @@ class World:
             environment = {name: value for name, value in environment.items() if name not in self.variables}
             environment["PATH"] = f"{self.venv}/bin:/usr/bin:/bin:/usr/sbin:/sbin"
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
-                                   env=environment, cwd=self.directory, start_new_session=True, errors="replace")  # fmt: skip
+        try:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                       text=True, errors="replace", env=environment, cwd=self.directory,
+                                       start_new_session=True)  # fmt: skip
+        except OSError as error:  # of an environment whose interpreter is gone
+            return Run(CANNOT_START, "", f"{command[0]}: {error.strerror}", time.perf_counter() - began)
         try:
             out, err = process.communicate(timeout=timeout_s)
             code: int | None = process.returncode
