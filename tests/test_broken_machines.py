@@ -75,7 +75,7 @@ def test_a_segfault_at_import_costs_the_doctor_nothing(tmp_path: Path) -> None:
         run, report = judged(world)
         assert world.run(["python", "-c", "import torch"]).returncode == -11
     assert (run.returncode, problems(report)) == (0, [])
-    assert report["machine"]["python"]["torch"]["version"] == "2.9.1+cpu"
+    assert report["machine"]["python"]["torch"]["version"] == "2.9.1+cu128"
 
 
 def test_the_old_cudnn_really_breaks_the_import(tmp_path: Path) -> None:

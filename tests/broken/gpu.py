@@ -10,7 +10,7 @@ import fake_cuda
 import fake_nvml
 from fake_nvml import Recording, recorded
 
-from broken.world import World
+from broken.world import World, why_not
 
 DRIVER, CUDA = "580.95.05", 13000
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
@@ -96,9 +96,15 @@ def whole(
     world: World, driver: str = DRIVER, cuda: int = CUDA, *, error: str = "", hang: str = "", smi_script: str = ""
 ) -> None:
     """All of it; `error` and `hang` name calls of NVML that misbehave (fake_nvml.c)."""
+    no_toolkit(world)
     pci(world)
     kernel(world, driver)
     nodes(world)
-    no_toolkit(world)
     libraries(world, recorded.rtx4090(driver, cuda=cuda), driver, error=error, hang=hang)
     smi(world, driver, cuda, script=smi_script)
+
+
+def where_permitted(world: World) -> None:
+    """All of it, for a fault that needs no GPU: without, the world is one of a machine that has none."""
+    if why_not("mounts") is None:
+        whole(world)
