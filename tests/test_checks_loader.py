@@ -111,11 +111,11 @@ FAULTS = {
         SERVER, libcuda(f"{SYSTEM}/libcuda.so.1", size_bytes=70_000), "libcuda-stub", "fail", "stub", ("ld.so.conf",)
     ),
     "a driver without libcuda": Fault(
-        LAPTOP, NO_LIBCUDA, "libcuda-missing", "fail", "libcuda.so.1 cannot be loaded",
+        LAPTOP, NO_LIBCUDA, "libcuda-absent", "fail", "libcuda.so.1 cannot be loaded",
         ("ldconfig -p | grep libcuda", "libnvidia-compute-565"),
     ),
     "a container without libcuda": Fault(
-        CONTAINER, NO_LIBCUDA, "libcuda-missing", "fail", "cannot be loaded", ("DRIVER_CAPABILITIES=compute,utility",)
+        CONTAINER, NO_LIBCUDA, "libcuda-absent", "fail", "cannot be loaded", ("DRIVER_CAPABILITIES=compute,utility",)
     ),
     "libcuda of another version in an image": Fault(
         CONTAINER, libcuda(f"{SYSTEM}/libcuda.so.535.183.01"), "libcuda-mismatched", "fail", "803",

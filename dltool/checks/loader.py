@@ -115,10 +115,10 @@ def _is_stub(library: _LibCuda, machine: Machine) -> bool:
 
 
 @check(
-    "libcuda-missing",
+    "libcuda-absent",
     caused_by=("container-without-gpu", "container-capabilities", "driver-missing", "driver-version-mismatch"),
 )
-def libcuda_missing(machine: Machine) -> Iterator[Finding]:
+def libcuda_absent(machine: Machine) -> Iterator[Finding]:
     """Can programs load libcuda, where NVML shows GPUs?
 
     NVML and nvidia-smi need one library of the driver, CUDA another: libcuda.so.1, which some distributions package apart.

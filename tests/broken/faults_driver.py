@@ -118,12 +118,12 @@ def libcuda_is_the_stub(world: World, venv: Venv, broken: bool) -> None:
 
 @setup(
     "the driver was installed without libcuda: NVML and nvidia-smi work",
-    "libcuda-missing",
+    "libcuda-absent",
     "libcuda.so.1",
     named_by=r"libcuda[^,]{0,40}(missing|cannot be loaded|not found|could not be found)",
     needs=("gcc", "mounts"),
 )
-def libcuda_missing(world: World, venv: Venv, broken: bool) -> None:
+def libcuda_not_installed(world: World, venv: Venv, broken: bool) -> None:
     venv.torch()
     gpu.whole(world)
     for one in (world.root / gpu.LIBRARIES).glob("libcuda.so*"):
