@@ -178,8 +178,8 @@ def head(kept: dict[str, Any]) -> str:
 broken, and on the healthy twin of each. Written by `benchmarks/peers.py` from real runs on {kept["date"]}; it is not made anew
 in CI, because the other programs are not installed there.
 
-**How it was made.** A virtual machine with two processors and no GPU, Python {kept["python"]}, {installed}. Every
-program runs in the same world: the same environment, activated, the same variables, the same mount namespace and control
+**How it was made.** A virtual machine with two processors and no GPU, Python {kept["python"]}, {installed}.
+Every program runs in the same world: the same environment, activated, the same variables, the same mount namespace and control
 group (`tests/broken`). GPU and driver are stand-ins: a library that answers as NVML of an RTX 4090 does, a libcuda, an
 `nvidia-smi`, the files under /proc, /dev and /sys. PyTorch is the CPU build whose `version.py` says 2.9.1+cu128, so that no
 program sees a CUDA device through it. env-doctor works with the tables that it ships, without network. Each program has
@@ -193,8 +193,9 @@ count, on either side. The first that applies:
 2. *{WRONG}*: it says what is not so. *{NO_START}*: its interpreter is gone. *{CRASHED}*: a signal or a traceback ended it.
 3. *{SHOWN}*: the fact is in the output, without a word that it is a fault. *{SILENT}*: nothing.
 
-The rules were written by the authors of dltool, who chose the set-ups too: faults that they know of. What env-doctor, rapids
-and collect_env do besides is not measured here. Times are of single runs, as multiples of that of `dltool doctor` in the same
+Where a fault shows only when things are tried (torch-segfaults), `dltool doctor` is counted with `--probe`, in a line of its own.
+The rules were written by the authors of dltool, who chose the set-ups too: faults that they know of. collect_env is made to
+collect, not to judge, and rapids looks at what RAPIDS needs; what they and env-doctor do besides is not measured here. Times are of single runs, as multiples of that of `dltool doctor` in the same
 world, and rough.
 """
 

@@ -15,7 +15,7 @@ from broken.world import World
     "container-without-gpu",
     "without it",
     named_by=r"container (was )?started without|--gpus all|nvidia-container-toolkit",
-    shown_by=r"10de:2684|No NVIDIA Driver detected|Nvidia driver version: (No CUDA|Could not collect)",
+    shown_by=r'No NVIDIA Driver detected|"driver": "not_found"|Nvidia driver version: (No CUDA|Could not collect)',
     needs=("gcc", "mounts"),
 )
 def container_without_gpu(world: World, venv: Venv, broken: bool) -> None:
