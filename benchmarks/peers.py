@@ -193,10 +193,10 @@ count, on either side. The first that applies:
 2. *{WRONG}*: it says what is not so. *{NO_START}*: its interpreter is gone. *{CRASHED}*: a signal or a traceback ended it.
 3. *{SHOWN}*: the fact is in the output, without a word that it is a fault. *{SILENT}*: nothing.
 
-Where a fault shows only when things are tried (torch-segfaults), `dltool doctor` is counted with `--probe`, in a line of its own.
-The rules were written by the authors of dltool, who chose the set-ups too: faults that they know of. collect_env is made to
-collect, not to judge, and rapids looks at what RAPIDS needs; what they and env-doctor do besides is not measured here. Times are of single runs, as multiples of that of `dltool doctor` in the same
-world, and rough.
+Where a fault shows only when things are tried (torch-segfaults), `dltool doctor` is counted with `--probe`, in a line of its
+own. The rules were written by the authors of dltool, who chose the set-ups too: faults that they know of. collect_env is made
+to collect, not to judge, and rapids looks at what RAPIDS needs; what they and env-doctor do besides is not measured here.
+Times are of single runs, as multiples of that of `dltool doctor` in the same world, and rough.
 """
 
 
