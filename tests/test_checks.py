@@ -167,6 +167,22 @@ FAULTS = {
         LAPTOP, {f"{TORCH}.import_broken": "torch/_C (the compiled part) is missing"}, "torch-incomplete", "fail", "torch/_C",
         ('--no-deps "torch==2.7.1+cu126" --index-url',),
     ),
+    "the Python of the environment is gone": Fault(
+        LAPTOP, {"python": None, "gaps.python": "the activated ~/venv/bin/python: there is no such program"},
+        "environment-broken", "fail", "no such program (~/venv/bin/python)", ("python3 -m venv --upgrade",),
+    ),
+    "a .pth file ends every Python": Fault(
+        LAPTOP, {"python": None, "gaps.python": "the activated /venv/bin/python: it died of signal 11"},
+        "environment-broken", "fail", "signal 11", ("/venv/bin/python -S -c pass", "ls /venv/lib/python*/site-packages/*.pth"),
+    ),
+    "a Python that hangs at its start": Fault(
+        LAPTOP, {"python": None, "gaps.python": "the activated /venv/bin/python: it did not start within 6 s"},
+        "environment-broken", "warn", "within 6 s", ("-S -c pass",),
+    ),
+    "an interrupted update": Fault(
+        LAPTOP, {"python.distributions": [distribution("torch", "2.7.1"), distribution("torch", "2.6.0")]},
+        "packages-clash", "warn", "2.6.0 and 2.7.1", ("pip uninstall -y torch", "pip install torch"),
+    ),
     "half removed": Fault(
         LAPTOP, {TORCH: None, "gaps.python.torch": "torch has no version.py"}, "torch-incomplete", "fail", "no version.py",
         ("--force-reinstall torch",),
@@ -361,6 +377,9 @@ LOOKALIKES = {
     "NVML not asked": (LAPTOP, {"gpus": [], "gaps.gpus": "no answer within 8 s"}, "driver-not-answering", "unknown"),
     "a Python that does not start": (LAPTOP, {"python": None, "gaps.python": "no such program"}, "torch-incomplete", "unknown"),
     "its wheels, then": (LAPTOP, {"python": None, "gaps.python": "no such program"}, "nvidia-wheels-mixed", "unknown"),
+    "an environment that was not read in time": (
+        LAPTOP, {"python": None, "gaps.python": "no answer within 8 s"}, "environment-broken", "unknown"
+    ),
     "nothing to hide": ("cpu_only", {"environment.CUDA_VISIBLE_DEVICES": ""}, "gpus-hidden", "skip"),
     "neither NVML nor PCI": ("cpu_only", {"pci": None, "gaps.pci": "Permission denied"}, "gpu-absent", "unknown"),
     "kernel not asked": (

@@ -96,6 +96,10 @@ CONDA_LIB, CONDA_SITE = "~/miniconda3/envs/train/lib", "~/miniconda3/envs/train/
 B200 = {DRIVER: "580.95.05", **gpu("NVIDIA B200", "10.0")}
 DISK = "python.torch.machine_code"
 
+NO_LIBCUDA: dict[str, Any] = {
+    "driver.libcuda": None,
+    "gaps.driver.libcuda": "libcuda.so.1: cannot open shared object file: No such file or directory",
+}
 FAULTS = {
     "stub by LD_LIBRARY_PATH": Fault(
         LAPTOP, libcuda(f"{STUB}/libcuda.so", "LD_LIBRARY_PATH", 70_000, STUB), "libcuda-stub", "fail", STUB,
@@ -106,6 +110,13 @@ FAULTS = {
     ),
     "a copied stub": Fault(
         SERVER, libcuda(f"{SYSTEM}/libcuda.so.1", size_bytes=70_000), "libcuda-stub", "fail", "stub", ("ld.so.conf",)
+    ),
+    "a driver without libcuda": Fault(
+        LAPTOP, NO_LIBCUDA, "libcuda-absent", "fail", "libcuda.so.1 cannot be loaded",
+        ("ldconfig -p | grep libcuda", "libnvidia-compute-565"),
+    ),
+    "a container without libcuda": Fault(
+        CONTAINER, NO_LIBCUDA, "libcuda-absent", "fail", "cannot be loaded", ("DRIVER_CAPABILITIES=compute,utility",)
     ),
     "libcuda of another version in an image": Fault(
         CONTAINER, libcuda(f"{SYSTEM}/libcuda.so.535.183.01"), "libcuda-mismatched", "fail", "803",

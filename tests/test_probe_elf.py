@@ -38,6 +38,7 @@ def entries(name: str) -> list[elf.FatEntry]:
         ("sm80.so", [("elf", "sm_80", False)]),
         ("sm80_compressed.so", [("elf", "sm_80", True)]),
         ("sm90a.so", [("elf", "sm_90a", False)]),
+        ("sm120.so", [("elf", "sm_120", False)]),
         ("sm100f.so", [("elf", "sm_100f", False)]),
         ("ptx120.so", [("ptx", "compute_120", True)]),
     ],

@@ -377,3 +377,11 @@ def test_nothing_of_the_working_directory_is_run(tmp_path: Path, monkeypatch: py
         (tmp_path / f"{name}.py").write_text("raise SystemExit('ours was imported')\n")
     monkeypatch.chdir(tmp_path)
     assert environment_of(tmp_path / "venv").prefix == str(tmp_path / "venv")
+
+
+def test_an_activated_environment_whose_python_dies_says_of_what(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text("#!/bin/sh\nkill -SEGV $$\n")
+    (tmp_path / "bin/python").chmod(0o755)
+    reading = python_env.read(environment={"VIRTUAL_ENV": str(tmp_path)})
+    assert reading.gaps["python"] == f"the activated {tmp_path}/bin/python: it died of signal 11"

@@ -21,6 +21,7 @@ _WHEEL = re.compile(r"nvidia-cudnn(-cu\d+)?")
 
 @check(
     "cudnn-of-other-major",
+    caused_by=("environment-broken",),
     zh="""TensorFlow、CTranslate2（faster-whisper）和 ONNX Runtime 需要的 cuDNN 是否存在，并且在它们会查找的位置？
 
     它们按大版本加载 cuDNN：如果只有 cuDNN 9，就会报 "Could not load library libcudnn_ops_infer.so.8"；9 里没有这个文件，

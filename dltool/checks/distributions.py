@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 
 from msgspec.structs import replace
 
 from dltool import compat
 from dltool.checks import check
-from dltool.checks.packages import pip
+from dltool.checks.packages import pip, pip_uninstall
 from dltool.lang import tr
 from dltool.machine import Distribution, Machine, PythonEnv
 from dltool.results import Evidence, Finding, Remedy, Status
@@ -55,10 +56,12 @@ def question(machine: Machine, packages: dict[str, str]) -> compat.Question:
 
 @check(
     "packages-clash",
+    caused_by=("environment-broken",),
     zh="""每个可导入的包是否只来自一个软件包？
 
     onnxruntime 与 onnxruntime-gpu、faiss-cpu 与 faiss-gpu、cupy-cuda11x 与 cupy-cuda12x 会把同名文件装进同一个目录。
     后装的只覆盖了其中一部分：要么缺少 CUDAExecutionProvider，要么无法导入；卸载其中一个时，还会删掉另一个的文件。
+    同一目录中有同一软件包的两份记录，则是更新中断留下的。
 
     解决：先把它们全部卸载，再只安装需要的那一个；只卸载一个是不够的，剩下的那个已经缺了文件。
 
@@ -71,7 +74,7 @@ def packages_clash(machine: Machine) -> Iterator[Finding]:
 
     onnxruntime and onnxruntime-gpu, faiss-cpu and faiss-gpu, cupy-cuda11x and cupy-cuda12x put files of the same names into the
     same directory. The one installed last wins in part: CUDAExecutionProvider is missing, or the import fails. Uninstalling one
-    removes files of the other.
+    removes files of the other. Two records of one distribution in one directory are the rest of an interrupted update.
 
     Mend: uninstall all of them, then install the one that is wanted; to uninstall only one is not enough, the other has lost
     files by then.
@@ -86,13 +89,52 @@ def packages_clash(machine: Machine) -> Iterator[Finding]:
         yield unread(machine) or no_python()
         return
     clashes = [
-        _clash(python, package, owners)
-        for package, names in _OWNERS_OF_ONE_PACKAGE.items()
-        if _share_a_directory(owners := _owners(python, names))
+        *_recorded_twice(python),
+        *(
+            _clash(python, package, owners)
+            for package, names in _OWNERS_OF_ONE_PACKAGE.items()
+            if _share_a_directory(owners := _owners(python, names))
+        ),
     ]
     yield from clashes
     if not clashes:
         yield Finding(status=Status.PASS, summary=tr("no two distributions own one package", "没有两个软件包占用同一个包"))
+
+
+def _recorded_twice(python: PythonEnv) -> Iterator[Finding]:
+    """One distribution in several versions in one directory; NVIDIA's library wheels have a check of their own."""
+    recorded: dict[tuple[str, str], dict[str, Distribution]] = defaultdict(dict)
+    for found in python.distributions:
+        if found.installer != "conda" and not found.name.startswith("nvidia-"):
+            recorded[found.location, found.name][found.version] = found
+    for (location, name), versions in recorded.items():
+        if len(versions) > 1:
+            yield _twice(python, name, location, versions)
+
+
+def _twice(python: PythonEnv, name: str, location: str, versions: dict[str, Distribution]) -> Finding:
+    several = sorted(versions)
+    return Finding(
+        status=Status.WARN,
+        summary=tr(
+            f"{name} is recorded in two versions in one directory: {' and '.join(several)}",
+            f"同一目录中记录了 {name} 的两个版本：{' 和 '.join(several)}",
+        ),
+        why=tr(
+            "An update was interrupted: files of both may lie there, and pip takes one of them for what is installed.",
+            "某次更新被中断：目录中可能有两者的文件，而 pip 把其中一个当作已安装的版本。",
+        ),
+        evidence=tuple(map(listed, versions.values())),
+        remedies=(
+            Remedy(
+                text=tr(
+                    f"Remove {name} until pip finds none, delete what is left of it in {location}, install it anew.",
+                    f"反复卸载 {name} 直到 pip 找不到它，删除 {location} 中残留的文件，然后重新安装。",
+                ),
+                commands=(f"{pip_uninstall(python)} {name}",) * 2 + (f"{pip(python)} {name}",),
+            ),
+        ),
+    )
 
 
 def _owners(python: PythonEnv, names: re.Pattern[str]) -> dict[str, Distribution]:

@@ -70,11 +70,13 @@ def driver_not_answering(machine: Machine) -> Iterator[Finding]:
 
 def _silent(machine: Machine, error: str) -> Finding:
     hung = error == "timeout"
+    how = {
+        "timeout": tr("the driver hangs when it is asked for the GPUs", "查询 GPU 时驱动挂起"),
+        "crash": tr("the driver's library crashes when it is asked for the GPUs", "查询 GPU 时驱动的库崩溃"),
+    }
     return Finding(
         status=Status.FAIL,
-        summary=tr("the driver hangs when it is asked for the GPUs", "查询 GPU 时驱动挂起")
-        if hung
-        else tr(f"the driver does not answer: {error}", f"驱动没有应答：{error}"),
+        summary=how.get(error, tr(f"the driver does not answer: {error}", f"驱动没有应答：{error}")),
         why=tr(
             "A GPU that hangs its driver has usually fallen off the bus or stopped with an Xid error.",
             "使驱动挂起的 GPU 通常已从总线上掉线，或因 Xid 错误而停止工作。",

@@ -17,7 +17,7 @@ from dltool.results import Finding, Remedy, Status
 
 @check(
     "numpy-mismatched",
-    caused_by=("torch-incomplete",),
+    caused_by=("environment-broken", "torch-incomplete"),
     zh="""PyTorch 是否针对已安装的 NumPy 编译？
 
     NumPy 2 的 C 接口与 NumPy 1 不同。在它之前发布的 PyTorch（到 2.2 为止，Windows 上更久）能导入，但会给出警告；

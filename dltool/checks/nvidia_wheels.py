@@ -17,6 +17,7 @@ _SHOWN = 4
 
 @check(
     "nvidia-wheels-mixed",
+    caused_by=("environment-broken",),
     zh="""环境中是否只有一套 NVIDIA 库 wheel，而且只对应一个 CUDA 主版本？
 
     两套 wheel（nvidia-cudnn-cu11 与 nvidia-cudnn-cu12 并存）会把同名文件放进同一个目录；加载哪个全凭运气，于是会缺少符号。

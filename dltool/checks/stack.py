@@ -25,7 +25,7 @@ _HARMLESS = frozenset({"python", "cuda minor", "cudnn", "platform"})
 
 @check(
     "packages-mismatched",
-    caused_by=("torch-cpu-only", "torch-lacks-gpu-code", "driver-too-old", "torch-incomplete"),
+    caused_by=("environment-broken", "torch-cpu-only", "torch-lacks-gpu-code", "driver-too-old", "torch-incomplete"),
     zh="""flash-attn、xformers、bitsandbytes、TensorFlow、ONNX Runtime 等是否与 PyTorch、CUDA 和 GPU 相配？
 
     含编译代码的包只针对 PyTorch 的某个次版本和 CUDA 的某个大版本；不相配时，导入会报 "undefined symbol"，
@@ -142,7 +142,7 @@ def _by_table(machine: Machine, found: Distribution) -> Iterator[Finding]:
 
 @check(
     "extension-abi-mismatched",
-    caused_by=("torch-incomplete", "packages-mismatched"),
+    caused_by=("environment-broken", "torch-incomplete", "packages-mismatched"),
     zh="""编译的扩展与 PyTorch 使用的是同一种 C++ 字符串吗？
 
     GCC 5 改变了 C++ 字符串的实现，而 PyTorch 的 wheel 直到 2.5 仍沿用旧的。用另一种编译的扩展在导入时失败：

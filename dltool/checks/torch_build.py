@@ -15,6 +15,7 @@ from dltool.results import Evidence, Finding, Remedy, Status
 
 @check(
     "torch-incomplete",
+    caused_by=("environment-broken",),
     zh="""已安装的 PyTorch 到底能不能被这个 Python 导入？
 
     它的编译部分只适用于一个 Python 版本。PYTHONPATH 指向另一个解释器的软件包、升级了 Python，或安装中断，

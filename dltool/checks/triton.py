@@ -20,7 +20,7 @@ _NAMES = ("triton", "triton-windows", "pytorch-triton")
 
 @check(
     "triton-mismatched",
-    caused_by=("torch-incomplete", "torch-companions-mismatched"),
+    caused_by=("environment-broken", "torch-incomplete", "torch-companions-mismatched"),
     zh="""Triton 是否与 PyTorch、驱动以及指定的 PTX 汇编器相配？
 
     torch.compile 用 Triton 生成内核，而每个 PyTorch 都固定了一个 Triton 版本。换成别的版本、驱动早于 CUDA 12、

@@ -152,6 +152,8 @@ def ask(executable: str, timeout_s: float) -> Interpreter | str:
         return error.strerror or str(error)
     if answer.timed_out:
         return f"it did not start within {timeout_s:g} s"
+    if answer.returncode is not None and answer.returncode < 0:
+        return f"it died of signal {-answer.returncode}"
     try:
         return msgspec.convert(dict(zip(Interpreter.__slots__, json.loads(answer.output), strict=True)), Interpreter)
     except (ValueError, TypeError, RecursionError):

@@ -10,8 +10,9 @@ from dltool.lang import spoken, tr
 _LIBRARIES = ("libraries-shadowed", "nvidia-wheels-mixed", "conda-pip-mixed")
 _START = (
     "driver-missing", "nouveau-loaded", "driver-version-mismatch", "driver-not-answering", "device-nodes-missing",
-    "gpus-hidden", "libcuda-stub", "libcuda-mismatched", "libcuda-forward-compat", "fabric-not-ready", "gpu-lost",
-    "gpu-fell-off-bus", "gpu-init-failed", "gsp-failed", "gpu-reset-required", "kernel-module-flavour", "mig-without-instances",
+    "gpus-hidden", "libcuda-absent", "libcuda-stub", "libcuda-mismatched", "libcuda-forward-compat", "fabric-not-ready",
+    "gpu-lost", "gpu-fell-off-bus", "gpu-init-failed", "gsp-failed", "gpu-reset-required", "kernel-module-flavour",
+    "mig-without-instances",
 )  # fmt: skip
 _ILL = ("gpu-reset-required", "ecc-uncorrected", "rows-remap-failed", "rows-remap-pending", "gpu-xid", "gpu-fell-off-bus")
 

@@ -20,6 +20,7 @@ link() { # NAME OBJECT..
 compile sm80 scale -gencode arch=compute_80,code=sm_80
 compile sm80_compressed scale -Xfatbin -compress-all -gencode arch=compute_80,code=sm_80
 compile sm90a scale -gencode arch=compute_90a,code=sm_90a
+compile sm120 scale -gencode arch=compute_120,code=sm_120
 compile ptx120 scale -gencode arch=compute_120,code=compute_120
 compile sm100f scale -gencode arch=compute_100f,code=sm_100f
 both="-gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -Xfatbin -compress-all"
@@ -27,5 +28,5 @@ compile first scale $both -gencode arch=compute_90,code=compute_90
 compile second shift $both
 compile third clamp $both
 compile fourth fill -Xfatbin -compress-all -gencode arch=compute_90a,code=sm_90a
-for name in sm80 sm80_compressed sm90a ptx120 sm100f; do link "$name.so" "$work/$name.o"; done
+for name in sm80 sm80_compressed sm90a sm120 ptx120 sm100f; do link "$name.so" "$work/$name.o"; done
 link mixed.so "$work/first.o" "$work/second.o" "$work/third.o" "$work/fourth.o"

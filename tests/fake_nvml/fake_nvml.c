@@ -180,6 +180,12 @@ static unsigned gpu(nvmlDevice_t device)
 SYSTEM_TEXT(nvmlSystemGetDriverVersion)
 SYSTEM_TEXT(nvmlSystemGetNVMLVersion)
 SYSTEM_NUMBER(nvmlSystemGetCudaDriverVersion_v2)
+
+int nvmlSystemGetCudaDriverVersion(unsigned *number) /* the older call answers likewise; other programs use it */
+{
+    return nvmlSystemGetCudaDriverVersion_v2(number);
+}
+
 SYSTEM_NUMBER(nvmlDeviceGetCount_v2)
 
 GPU_TEXT(nvmlDeviceGetName)

@@ -97,6 +97,45 @@ def rtx4060_laptop() -> Recording:
     )
 
 
+def rtx4090(driver: str = "580.95.05", *, cuda: int = 13000) -> Recording:
+    """An idle workstation with one GeForce RTX 4090, its PCIe link asleep.
+
+    Args:
+        driver: its version.
+        cuda: the newest that it says it runs, 13000 for 13.0.
+    """
+    return _system(driver, nvml=f"{cuda // 1000}.{driver}", cuda=cuda, gpus=1) | _gpu(
+        0,
+        {
+            "nvmlDeviceGetName": "NVIDIA GeForce RTX 4090",
+            "nvmlDeviceGetUUID": "GPU-3f9a6c52-7d0b-41c8-9e4a-5b6c7d8e9f00",
+            "nvmlDeviceGetPciInfo_v3": (0, 0x41, 0, 0x268410DE, 0x889D1043),
+            "nvmlDeviceGetCudaComputeCapability": (8, 9),
+            "nvmlDeviceGetNumGpuCores": 16384,
+            "nvmlDeviceGetVbiosVersion": "95.02.18.80.5f",
+            "nvmlDeviceGetMemoryBusWidth": 384,
+            "nvmlDeviceGetMemoryInfo_v2": (24564 * MIB, 350 * MIB, 24210 * MIB, 4 * MIB),
+            "nvmlDeviceGetMemoryInfo": (24564 * MIB, 24210 * MIB, 354 * MIB),
+            "nvmlDeviceGetBAR1MemoryInfo": (32768 * MIB, 32765 * MIB, 3 * MIB),
+            **_pcie(now=(1, 16), maximum=(4, 16)),
+            **_clocks(sm=(210, 3105), memory=(405, 10501)),
+            **_power(21_400, enforced=450_000, default=450_000),
+            "nvmlDeviceGetTemperature 0": 36,
+            f"nvmlDeviceGetTemperatureThreshold {_SHUTDOWN}": 100,
+            f"nvmlDeviceGetTemperatureThreshold {_SLOWDOWN}": 97,
+            "nvmlDeviceGetPerformanceState": 8,
+            "nvmlDeviceGetUtilizationRates": (0, 0),
+            "nvmlDeviceGetCurrentClocksEventReasons": _IDLE,
+            "nvmlDeviceGetCurrentClocksThrottleReasons": _IDLE,
+            "nvmlDeviceGetPcieReplayCounter": 0,
+            "nvmlDeviceGetPersistenceMode": 0,
+            "nvmlDeviceGetComputeMode": 0,
+            "nvmlDeviceGetGspFirmwareVersion": driver,
+            **_PROCESSES,
+        },
+    )
+
+
 def gtx1080ti() -> Recording:
     """An old card with the last driver series for older ones yet, R470, which lacks the newer calls."""
     return _system("470.256.02", nvml="11.470.256.02", cuda=11040, gpus=1) | _gpu(
