@@ -183,12 +183,14 @@ def _listing(out: Output, active: Active) -> str:
     from dltool.checks import CHECKS
     from dltool.probing import STEPS
 
-    questions = {name: item.question for name, item in CHECKS}
-    questions |= {step.id: step.question for step in STEPS if active.probe}
+    listed = [(name, item.question, item.plugin.distribution if item.plugin else "") for name, item in CHECKS]
+    listed += [(step.id, step.question, "") for step in STEPS if active.probe]
+    for plugin, reason in CHECKS.broken.items():
+        say(f"the plugin {plugin} cannot be loaded: {reason}", quiet=out.quiet)
     if out.format_name == "json":
-        return as_json([{"id": name, "question": question} for name, question in questions.items()])
-    width = max(map(len, questions))
-    return "".join(f"{name:<{width}}  {question}\n" for name, question in questions.items())
+        return as_json([{"id": name, "question": question, "plugin": plugin} for name, question, plugin in listed])
+    width = max(len(name) for name, _, _ in listed)
+    return "".join(f"{name:<{width}}  {question}{f' (from {plugin})' if plugin else ''}\n" for name, question, plugin in listed)
 
 
 def _explain(text: str, out: Output) -> None:
@@ -258,4 +260,5 @@ def _explanation(name: str) -> str:
         return "plugin-broken\n\nAn entry point of another distribution could not be loaded: what it brings is not here.\n"
     item = CHECKS.get(name)
     causes = f"\nOften caused by: {', '.join(item.caused_by)}\n" if item.caused_by else ""
-    return f"{item.id}\n\n{item.explanation}\n{causes}"
+    source = f"\nThis check comes from {item.plugin.distribution}.\n" if item.plugin else ""
+    return f"{item.id}\n\n{item.explanation}\n{causes}{source}"

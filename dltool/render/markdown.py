@@ -106,6 +106,8 @@ def _details(finding: Finding, style: Style) -> list[str]:
             blocks.append(fence(remedy.commands))
     if finding.scope in _SCOPES and finding.status.is_problem:
         blocks.append(_SCOPES[finding.scope])
+    if finding.plugin:
+        blocks.append(f"This check comes from {text(finding.plugin)}.")
     if finding.doc:
         blocks.append(f"See {text(finding.doc)}")
     return blocks

@@ -69,7 +69,8 @@ def _headline_style(findings: Iterable[Finding]) -> str:
 
 
 def _head(finding: Finding, page: Page) -> None:
-    name = "" if finding.status.is_problem else f" [{finding.id}]"  # that of a problem has a line of its own
+    source = f", from {finding.plugin}" if finding.plugin else ""
+    name = "" if finding.status.is_problem else f" [{finding.id}{source}]"  # that of a problem has a line of its own
     page.labelled(f"{finding.status.value.upper():<7}", finding.summary + name, indent=0, label_style=_STYLES[finding.status])
 
 
@@ -77,7 +78,8 @@ def _problem(finding: Finding, explained: list[Finding], page: Page) -> None:
     _head(finding, page)
     devices = f" · GPU {', '.join(map(str, finding.devices))}" if finding.devices else ""
     scope = f" · {_SCOPES[finding.scope]}" if finding.scope in _SCOPES else ""
-    page.line(f"{finding.id}{devices}{scope}", style="dim", indent=_INDENT)
+    source = f" · from {finding.plugin}" if finding.plugin else ""
+    page.line(f"{finding.id}{devices}{scope}{source}", style="dim", indent=_INDENT)
     if finding.why:
         page.line(finding.why, indent=_INDENT)
     shown = finding.evidence if page.verbose else finding.evidence[:_EVIDENCE]
