@@ -76,6 +76,9 @@ class MigDevice(Struct, frozen=True, kw_only=True):
     index: int
     name: Text | None = None
     uuid: Hashed | None = None
+    """"MIG-" and a UUID since R470; before that the GPU's UUID and the two numbers."""
+    gpu_instance: int | None = None
+    compute_instance: int | None = None
     memory_bytes: int | None = None
 
 

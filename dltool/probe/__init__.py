@@ -207,5 +207,5 @@ def redactor(machine: Machine) -> Redactor:
         hashlib.sha256(b"dltool snapshot" + (secret or os.urandom(32))).digest(),
         home=str(Path.home()),
         hostname=machine.os.hostname or "",
-        uuids=[gpu.uuid for gpu in machine.gpus if gpu.uuid],
+        uuids=[uuid for gpu in machine.gpus for uuid in (gpu.uuid, *(one.uuid for one in gpu.mig_devices or ())) if uuid],
     )
