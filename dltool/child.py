@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -39,6 +40,7 @@ def run(
     cwd: Path | None = None,
     memory_bytes: int | None = None,
     keep_bytes: int | None = None,
+    feed: bytes = b"",
 ) -> Answer:
     """Run `argv` for at most `timeout_s` seconds.
 
@@ -52,13 +54,14 @@ def run(
         memory_bytes: what it and all that it started may hold of memory of their own. With it, whatever the command leaves
             running is ended too.
         keep_bytes: how much of the end of each output is kept; all by default.
+        feed: what it finds on its standard input.
 
     Raises:
         OSError: the command cannot be started.
     """
     process = subprocess.Popen(
         argv,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment,
@@ -72,6 +75,8 @@ def run(
         for pipe, tail in zip((process.stdout, process.stderr), collected, strict=True)
         if pipe is not None
     ]
+    if process.stdin is not None:
+        threading.Thread(target=_feed, args=(process.stdin, feed), daemon=True).start()
     returncode: int | None
     over_memory = False
     try:
@@ -91,6 +96,20 @@ def run(
         reader.join(max(0.2, patience - time.monotonic()))
     output, errors = (tail.text() for tail in collected)
     return Answer(output, errors, returncode, over_memory)
+
+
+def python(
+    module: str, *, timeout_s: float, feed: bytes = b"", memory_bytes: int | None = None, keep_bytes: int | None = None
+) -> Answer:
+    """Run one of our modules as a script in this interpreter, importing this very dltool and nothing from the cwd."""
+    place = str(Path(__file__).parents[1])
+    code = (
+        "import sys, runpy; sys.path[:] = filter(None, sys.path); "
+        f"{place!r} in sys.path or sys.path.insert(0, {place!r}); "
+        f"runpy.run_module({module!r}, run_name='__main__')"
+    )
+    argv = [sys.executable, "-c", code]
+    return run(argv, timeout_s=timeout_s, feed=feed, memory_bytes=memory_bytes, keep_bytes=keep_bytes)
 
 
 def how_it_ended(returncode: int | None, limit_s: float) -> str:
@@ -127,6 +146,14 @@ class _Tail:
     def text(self) -> str:
         data = b"".join(tuple(self._chunks))
         return (data if self._most is None else data[-self._most :]).decode(errors="replace")
+
+
+def _feed(pipe: IO[bytes], data: bytes) -> None:
+    try:
+        with pipe:
+            pipe.write(data)
+    except OSError:  # it ended before it had read all
+        pass
 
 
 def _collect(pipe: IO[bytes], tail: _Tail) -> None:

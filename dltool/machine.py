@@ -76,6 +76,9 @@ class MigDevice(Struct, frozen=True, kw_only=True):
     index: int
     name: Text | None = None
     uuid: Hashed | None = None
+    """"MIG-" and a UUID since R470; before that the GPU's UUID and the two numbers."""
+    gpu_instance: int | None = None
+    compute_instance: int | None = None
     memory_bytes: int | None = None
 
 
@@ -188,6 +191,8 @@ class Driver(Struct, frozen=True, kw_only=True):
     device_nodes: tuple[DeviceNode, ...] = ()
     libcuda: Text | None = None
     """The file that the loader finds as libcuda.so.1."""
+    wsl_libraries: tuple[Text, ...] = ()
+    """What WSL brings of the Windows driver in /usr/lib/wsl/lib."""
     has_libcuda_link: bool | None = None
     """Whether there is a libcuda.so without a number beside it, which programs that link at run time ask for."""
 
@@ -295,6 +300,8 @@ class Disk(Struct, frozen=True, kw_only=True):
     """How many more files fit; None where the file system knows no such limit."""
     writable: bool | None = None
     """Whether this user may write there."""
+    file_system: Text | None = None
+    """As the kernel calls it: "ext4", "nfs4", "9p"."""
 
 
 class Os(Struct, frozen=True, kw_only=True):
@@ -310,6 +317,8 @@ class Os(Struct, frozen=True, kw_only=True):
     wsl: bool = False
     tegra: Text | None = None
     """The board of an NVIDIA Jetson or DRIVE, whose GPU is not on the PCI bus."""
+    tegra_power_mode: Text | None = None
+    """Of a Jetson, by its name in /etc/nvpmodel.conf: "MAXN", "15W"."""
     hypervisor: Text | None = None
 
 
@@ -424,7 +433,7 @@ class KernelEvent(Struct, frozen=True, kw_only=True):
     kind: Text
     """"xid", "sxid", "fell_off_bus", "init_failed", "gsp_failed", "aer_corrected", "oom_kill" ...: see `probe.kernel_log`."""
     code: int | None = None
-    """The number of an Xid or SXid."""
+    """The number of an Xid or SXid, or of the process that hangs."""
     pci_bus_id: Text | None = None
     age_s: float | None = None
     """Seconds since the last of them."""
@@ -468,6 +477,34 @@ class LoadedLibrary(Struct, frozen=True, kw_only=True):
     instead_of_version: Text | None = None
 
 
+class RdmaPort(Struct, frozen=True, kw_only=True):
+    """A port of an InfiniBand or RoCE adapter."""
+
+    adapter: Text
+    """"mlx5_0"."""
+    port: int
+    board: Text | None = None
+    """The maker's number of the kind of adapter."""
+    link_layer: Text | None = None
+    """"InfiniBand" or "Ethernet"."""
+    state: Text | None = None
+    """"down", "init" (no subnet manager has set it up), "armed", "active"."""
+    physical_state: Text | None = None
+    """"polling" (nothing at the other end), "disabled", "linkup", "linkerrorrecovery" ..."""
+    gbit_per_s: float | None = None
+    width: int | None = None
+    """Lanes in use."""
+
+
+class StuckProcess(Struct, frozen=True, kw_only=True):
+    """A process that waits inside the kernel and cannot be ended (state D), and did not run between two looks."""
+
+    pid: int
+    name: Text | None = None
+    waits_in: Text | None = None
+    """The function of the kernel, "rpc_wait_bit_killable"; None where this user may not know."""
+
+
 class Machine(Struct, frozen=True, kw_only=True):
     """Everything that is known of one machine."""
 
@@ -492,6 +529,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     """The CUDA release of the ptxas that TRITON_PTXAS_PATH makes Triton use in place of its own."""
     rdma: tuple[Text, ...] | None = None
     """InfiniBand and RoCE adapters: "mlx5_0"."""
+    rdma_ports: tuple[RdmaPort, ...] | None = None
+    stuck_processes: tuple[StuckProcess, ...] | None = None
     libraries: tuple[Library, ...] = ()
     loads: tuple[LoadedLibrary, ...] | None = None
     """Which copies of libcuda, of CUDA's libraries and of libstdc++ PyTorch gets (without PyTorch: any program of Python)."""

@@ -8,22 +8,47 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from dltool.errors import unknown_name
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 T = TypeVar("T")
+
+
+class BrokenPlugin(Exception):
+    """A plugin, or a part of it, cannot be used; says why."""
 
 
 class Registry(Generic[T]):
     """The things of one kind (`"check"`, `"workload"`) by their names."""
 
-    def __init__(self, kind: str, *, package: str, entry_points: str | None = None, listing: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        *,
+        package: str,
+        entry_points: str | None = None,
+        brought: Callable[[EntryPoint], Iterable[tuple[str, T]]] | None = None,
+        listing: str | None = None,
+    ) -> None:
+        """An empty registry.
+
+        Args:
+            kind: what these things are, in the singular.
+            package: whose modules register ours.
+            entry_points: the group under which other distributions offer theirs.
+            brought: finds out what an entry point brings; by default it is imported, and registers its things itself.
+            listing: the command that lists all names.
+        """
         self.kind = kind
         self.broken: dict[str, str] = {}
         self._package = package
         self._entry_points = entry_points
+        self._brought = brought
         self._listing = listing
         self._items: dict[str, T] = {}
         self._own_loaded = False
@@ -64,6 +89,10 @@ class Registry(Generic[T]):
         if any(module.name == name for module in pkgutil.iter_modules(package.__path__)):
             importlib.import_module(f"{self._package}.{name}")
 
+    def added(self) -> tuple[T, ...]:
+        """The things that have been added so far; nothing is loaded for it."""
+        return tuple(self._items.values())
+
     def names(self) -> tuple[str, ...]:
         """All names, in the order of registration."""
         self._load_all()
@@ -93,6 +122,21 @@ class Registry(Generic[T]):
 
         for plugin in entry_points(group=self._entry_points):
             try:
-                plugin.load()
+                self._add_brought(plugin)
+            except BrokenPlugin as error:
+                self.broken[f"{plugin.name} ({plugin.value})"] = str(error)
             except (Exception, SystemExit) as error:  # a stranger's module may fail in any way
                 self.broken[f"{plugin.name} ({plugin.value})"] = f"{type(error).__name__}: {error}"
+
+    def _add_brought(self, plugin: EntryPoint) -> None:
+        if self._brought is None:
+            plugin.load()
+            return
+        refused = []
+        for name, item in self._brought(plugin):
+            try:
+                self.add(name, item)
+            except ValueError as error:  # its other things are none the worse
+                refused.append(str(error))
+        if refused:
+            raise BrokenPlugin("; ".join(refused))

@@ -100,6 +100,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     caused_by: str | None = None
     """The id of the problem that explains this one."""
     doc: str = ""
+    plugin: str = ""
+    """The distribution that brings the check, "dltool-mine 1.0"; empty: dltool itself."""
 
     def __post_init__(self) -> None:
         if self.status in (Status.WARN, Status.FAIL) and not self.remedies:

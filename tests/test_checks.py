@@ -11,6 +11,7 @@ import test_checks_health
 import test_checks_host
 import test_checks_links
 import test_checks_loader
+import test_checks_nodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import make
@@ -246,6 +247,7 @@ FAULTS = {
     **test_checks_health.FAULTS,
     **test_checks_links.FAULTS,
     **test_checks_host.FAULTS,
+    **test_checks_nodes.FAULTS,
 }  # fmt: skip
 
 
@@ -278,9 +280,11 @@ def test_a_fault_has_one_root(fault: Fault) -> None:
 
 
 def test_every_check_has_a_fault() -> None:
-    assert {fault.check for fault in FAULTS.values()} | {"gpu-absent", *test_checks_health.ONLY_TOLD} == set(
-        checks.CHECKS.names()
-    )
+    assert {fault.check for fault in FAULTS.values()} | {
+        "gpu-absent",
+        *test_checks_health.ONLY_TOLD,
+        *test_checks_nodes.ONLY_TOLD,
+    } == set(checks.CHECKS.names())
 
 
 @pytest.mark.parametrize("name", recorded.NAMES)

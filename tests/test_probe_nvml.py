@@ -220,8 +220,10 @@ def test_all_gpus_of_a_server(nvml: Play) -> None:
         ({"FieldValues 0 230": Refused(3)}, "recovery_action", None),
         ({"MigMode 0": (1, 1), "MaxMigDeviceCount 0": 2, "MigDeviceHandleByIndex 0 0": Refused(6),
           "MigDeviceHandleByIndex 0 1": "", "Name 1001": "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
-          "UUID 1001": "MIG-0c1d", "MemoryInfo 1001": (9856 * MIB, 9844 * MIB, 12 * MIB)}, "mig_devices",
-         (MigDevice(index=1, name="NVIDIA H100 80GB HBM3 MIG 1g.10gb", uuid="MIG-0c1d", memory_bytes=9856 * MIB),)),
+          "UUID 1001": "MIG-0c1d", "GpuInstanceId 1001": 9, "ComputeInstanceId 1001": 0,
+          "MemoryInfo 1001": (9856 * MIB, 9844 * MIB, 12 * MIB)}, "mig_devices",
+         (MigDevice(index=1, name="NVIDIA H100 80GB HBM3 MIG 1g.10gb", uuid="MIG-0c1d", gpu_instance=9, compute_instance=0,
+                    memory_bytes=9856 * MIB),)),
     ],
 )  # fmt: skip
 def test_other_answers(nvml: Play, changes: Recording, field: str, value: object) -> None:

@@ -11,6 +11,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -19,8 +20,12 @@ from dltool.machine import Machine
 from dltool.registry import Registry
 from dltool.results import Evidence, Finding, Remedy, Status, root_problems
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 Rule = Callable[[Machine], Iterable[Finding]]
 SLOW_S = 1.0
+LIMIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,14 @@ class Check:
     """Checks whose failure explains a failure of this one, the likeliest first."""
     zh: str = ""
     """The docstring of the rule in Chinese, without links; empty: it has none."""
+    facts: tuple[str, ...] = ()
+    """Paths into `Machine` without which the rule is not asked."""
+    platforms: tuple[str, ...] = ()
+    """Where it applies, of `declarations.PLATFORMS`; empty: everywhere."""
+    limit_s: float = LIMIT_S
+    """How long the rule of a plugin may take; ours need no limit."""
+    plugin: Any = None
+    """The `plugins.Plugin` that brings it; None for ours."""
 
     @property
     def question(self) -> str:
@@ -47,16 +60,40 @@ class Check:
         return tr(text, inspect.cleandoc(self.zh) or text) + see.replace("See: ", tr("See: ", "参见：")) + links
 
 
+def _brought(entry: EntryPoint) -> Iterable[tuple[str, Check]]:
+    from dltool.checks import plugins
+
+    return plugins.declared(entry)
+
+
 CHECKS: Registry[Check] = Registry(
-    "check", package="dltool.checks", entry_points="dltool.checks", listing="dltool doctor --list"
+    "check", package="dltool.checks", entry_points="dltool.checks", brought=_brought, listing="dltool doctor --list"
 )
 
 
-def check(name: str, *, caused_by: tuple[str, ...] = (), zh: str = "") -> Callable[[Rule], Rule]:
-    """Register a rule as the check `name`, in the words of the fault that it finds; `zh` is its docstring in Chinese."""
+def check(
+    name: str,
+    *,
+    caused_by: tuple[str, ...] = (),
+    zh: str = "",
+    facts: tuple[str, ...] = (),
+    platforms: tuple[str, ...] = (),
+    limit_s: float = LIMIT_S,
+) -> Callable[[Rule], Rule]:
+    """Register a rule as the check `name`, in the words of the fault that it finds.
+
+    Args:
+        name: lower case with dashes.
+        caused_by: checks whose failure explains a failure of this one, the likeliest first.
+        zh: the docstring in Chinese, without its links.
+        facts: paths into `Machine`, "gpus" or "python.torch": where one is not there the rule is not asked, and a finding
+            says why.
+        platforms: of `declarations.PLATFORMS`; elsewhere the rule is not asked.
+        limit_s: how long a plugin's rule may take.
+    """
 
     def decorate(rule: Rule) -> Rule:
-        CHECKS.add(name, Check(name, rule, caused_by, zh))
+        CHECKS.add(name, Check(name, rule, caused_by, zh, facts, platforms, limit_s))
         return rule
 
     return decorate
@@ -85,9 +122,35 @@ def run(
     """
     left_out = {CHECKS.get(name).id for name in skip}
     chosen = [CHECKS.get(name) for name in only] or [item for _, item in CHECKS]
-    findings = [finding for item in chosen if item.id not in left_out for finding in _run_one(item, machine, clock)]
+    asked = [item for item in chosen if item.id not in left_out]
+    answered = _hindered(asked, machine)
+    answered |= _of_plugins([item for item in asked if item.plugin and item.id not in answered], machine)
+    findings: list[Finding] = []
+    for item in asked:
+        findings += answered[item.id] if item.id in answered else _run_one(item, machine, clock)
     findings += _broken_plugins()
     return _with_causes(findings)
+
+
+def _hindered(asked: list[Check], machine: Machine) -> dict[str, tuple[Finding, ...]]:
+    """The checks that declare what is not here, each with a finding that says so."""
+    declaring = [item for item in asked if item.facts or item.platforms]
+    if not declaring:
+        return {}
+    from dltool.checks import declarations
+
+    told = {item.id: declarations.hindrance(item, machine) for item in declaring}
+    brings = {item.id: item.plugin.distribution if item.plugin else "" for item in declaring}
+    return {name: (replace(found, id=name, plugin=brings[name]),) for name, found in told.items() if found is not None}
+
+
+def _of_plugins(asked: list[Check], machine: Machine) -> dict[str, tuple[Finding, ...]]:
+    if not asked:
+        return {}
+    from dltool.checks import plugins
+
+    found = plugins.run(asked, machine)
+    return {name: tuple(replace(finding, id=name) for finding in mine) for name, mine in found.items()}
 
 
 def _run_one(item: Check, machine: Machine, clock: Callable[[], float]) -> Iterator[Finding]:
@@ -135,7 +198,8 @@ def _broken_plugins() -> Iterator[Finding]:
             id="plugin-broken",
             status=Status.WARN,
             summary=tr(
-                f"the plugin {plugin} cannot be loaded, its checks did not run", f"插件 {plugin} 无法加载，其检查没有运行"
+                f"the plugin {plugin} is broken: not all of its checks could be loaded",
+                f"插件 {plugin} 有缺陷：它的检查未能全部加载",
             ),
             evidence=(Evidence(fact="import error", value=reason, read_from="entry point dltool.checks"),),
             remedies=(Remedy(text=tr("Mend or uninstall the distribution that brings it.", "修复或卸载提供该插件的软件包。")),),

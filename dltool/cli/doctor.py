@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dltool.cli.active import Active, rewritten
-from dltool.cli.common import Python, SpokenOutput, as_json, deliver, finish, guarded
+from dltool.cli.common import Python, SpokenOutput, as_json, deliver, finish, guarded, say
 from dltool.cli.explaining import explain as explain_text
 from dltool.cli.explaining import explain_stdin
 from dltool.cli.fixing import Fixing, Mending, outcome
@@ -131,9 +131,11 @@ def _listing(out: SpokenOutput, active: Active) -> str:
     from dltool.checks import CHECKS
     from dltool.probing import STEPS
 
-    questions = {name: item.question for name, item in CHECKS}
-    questions |= {step.id: step.question for step in STEPS if active.probe}
+    listed = [(name, item.question, item.plugin.distribution if item.plugin else "") for name, item in CHECKS]
+    listed += [(step.id, step.question, "") for step in STEPS if active.probe]
+    for plugin, reason in CHECKS.broken.items():
+        say(f"the plugin {plugin} cannot be loaded: {reason}", quiet=out.quiet)
     if out.format_name == "json":
-        return as_json([{"id": name, "question": question} for name, question in questions.items()])
-    width = max(map(len, questions))
-    return "".join(f"{name:<{width}}  {question}\n" for name, question in questions.items())
+        return as_json([{"id": name, "question": question, "plugin": plugin} for name, question, plugin in listed])
+    width = max(len(name) for name, _, _ in listed)
+    return "".join(f"{name:<{width}}  {question}{f' (from {plugin})' if plugin else ''}\n" for name, question, plugin in listed)

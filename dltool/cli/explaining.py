@@ -109,7 +109,9 @@ def _of_check(name: str) -> Explanation | None:
     if name not in checks.CHECKS.names():
         return None
     item = checks.CHECKS.get(name)
-    return parse(name, item.explanation, caused_by=item.caused_by)
+    plugin = item.plugin.distribution if item.plugin else ""
+    note = tr(f"This check comes from {plugin}.", f"此检查来自 {plugin}。") if plugin else ""
+    return parse(name, item.explanation, caused_by=item.caused_by, note=note)
 
 
 _OWN = {

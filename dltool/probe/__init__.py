@@ -22,6 +22,7 @@ TIMEOUT_S = 8.0
 T = TypeVar("T")
 _OF_KERNEL = (
     "kernel_module_version", "kernel_module_open", "modules", "device_nodes", "module_file", "dkms", "secure_boot", "services",
+    "wsl_libraries",
 )  # fmt: skip
 """Facts of the driver that the kernel's files tell."""
 _ENVIRONMENT = (
@@ -51,7 +52,7 @@ def read(*, python: str | None = None, timeout_s: float = TIMEOUT_S, measure_clo
     Raises:
         UsageError: `python` is not a Python that runs.
     """
-    from dltool.probe import driver, host, kernel_log, loader, nvml, python_env, toolkit
+    from dltool.probe import driver, host, kernel_log, loader, nvml, processes, python_env, rdma, toolkit
 
     def environment() -> python_env.Reading:
         return python_env.read(python, timeout_s=timeout_s * 0.75)
@@ -73,6 +74,8 @@ def read(*, python: str | None = None, timeout_s: float = TIMEOUT_S, measure_clo
         "host_compiler": toolkit.host_compiler,
         "triton_ptxas": toolkit.triton_ptxas,
         "rdma": host.rdma,
+        "rdma_ports": rdma.ports,
+        "stuck_processes": processes.stuck,
         "libcuda_link": toolkit.has_libcuda_link,
     }
     answers, gaps = side_by_side(sources, timeout_s)
@@ -146,6 +149,8 @@ def _assemble(answers: Mapping[str, Any], gaps: dict[str, str]) -> Machine:
         host_compiler=answers.get("host_compiler"),
         triton_ptxas=answers.get("triton_ptxas"),
         rdma=answers.get("rdma"),
+        rdma_ports=answers.get("rdma_ports"),
+        stuck_processes=answers.get("stuck_processes"),
         environment={name: _readable(os.environ[name]) for name in _ENVIRONMENT if name in os.environ},
     )
     # What a source could not say stands under the facts that it was to fill.
@@ -227,5 +232,5 @@ def redactor(machine: Machine) -> Redactor:
         hashlib.sha256(b"dltool snapshot" + (secret or os.urandom(32))).digest(),
         home=str(Path.home()),
         hostname=machine.os.hostname or "",
-        uuids=[gpu.uuid for gpu in machine.gpus if gpu.uuid],
+        uuids=[uuid for gpu in machine.gpus for uuid in (gpu.uuid, *(one.uuid for one in gpu.mig_devices or ())) if uuid],
     )

@@ -17,6 +17,7 @@ _MODULES = (
     "nvidia_drm",
     "nvidia_modeset",
     "nvidia_peermem",
+    "nv_peer_mem",
     "nouveau",
     "nova_core",
     "vfio_pci",
@@ -40,6 +41,7 @@ class Reading:
     dkms: tuple[DkmsModule, ...] | None = None
     secure_boot: bool | None = None
     services: dict[str, str] = field(default_factory=dict)
+    wsl_libraries: tuple[str, ...] = ()
     gaps: dict[str, str] = field(default_factory=dict)
 
 
@@ -62,6 +64,7 @@ def read(root: Path = Path("/"), *, run: kernel_module.Run = child.run) -> Readi
         dkms=more.dkms,
         secure_boot=more.secure_boot,
         services=more.services,
+        wsl_libraries=tuple(path.name for path in files.glob(root / "usr/lib/wsl/lib", "lib*.so*")),
         gaps=gaps | more.gaps,
     )
 

@@ -53,7 +53,7 @@ def read(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) ->
         cpu=_cpu(root, gaps),
         memory=_memory(root, gaps),
         limits=_limits(root, gaps),
-        disks=_disks(environment, gaps),
+        disks=_disks(root, environment, gaps),
         gaps=gaps,
     )
 
@@ -70,6 +70,7 @@ def _os(root: Path, environment: Mapping[str, str]) -> Os:
         container=_container(root, environment),
         wsl="microsoft" in version and ("wsl" in version or files.exists(root / "dev/dxg")),
         tegra=_tegra(root),
+        tegra_power_mode=_power_mode(root),
         hypervisor=_hypervisor(root),
     )
 
@@ -108,6 +109,13 @@ def _tegra(root: Path) -> str | None:
     if "nvidia,tegra" not in files.text_or_nothing(root / "proc/device-tree/compatible"):
         return None
     return files.text_or_nothing(root / "proc/device-tree/model").strip("\0 \n") or "Tegra"
+
+
+def _power_mode(root: Path) -> str | None:
+    """What nvpmodel set last, by its name in the board's table."""
+    mode = re.search(r"pmode:0*(\d+)", files.text_or_nothing(root / "var/lib/nvpmodel/status"))
+    names = re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>", files.text_or_nothing(root / "etc/nvpmodel.conf"))
+    return dict(names).get(mode[1]) if mode else None
 
 
 def _hypervisor(root: Path) -> str | None:
@@ -290,8 +298,10 @@ def rdma(root: Path = Path("/")) -> tuple[str, ...] | None:
     return tuple(path.name for path in files.glob(classes / "infiniband", "*"))
 
 
-def _disks(environment: Mapping[str, str], gaps: dict[str, str]) -> tuple[Disk, ...]:
+def _disks(root: Path, environment: Mapping[str, str], gaps: dict[str, str]) -> tuple[Disk, ...]:
     places = {"home": Path.home(), "working directory": Path(), "temporary files": Path(tempfile.gettempdir())}
+    inside = environment.get("VIRTUAL_ENV") or environment.get("CONDA_PREFIX")
+    places |= {"environment": Path(inside)} if inside and files.is_dir(inside) else {}
     places |= {name: _there(Path(environment[name])) for name in _CACHES if environment.get(name)}
     disks = []
     for purpose, path in places.items():
@@ -308,9 +318,22 @@ def _disks(environment: Mapping[str, str], gaps: dict[str, str]) -> tuple[Disk, 
                     free_bytes=usage.free,
                     free_files=_free_files(path),
                     writable=os.access(path, os.W_OK),
+                    file_system=_file_system(root, path),
                 )
             )
     return tuple(disks)
+
+
+def _file_system(root: Path, path: Path) -> str | None:
+    """The kind of the one that is mounted where the path is."""
+    found: tuple[int, str | None] = (-1, None)
+    where = os.path.realpath(path)
+    for line in files.text_or_nothing(root / "proc/self/mounts").splitlines():
+        _, place, kind, *_ = [*line.split(" "), "", "", ""]
+        place = place.replace("\\040", " ")
+        if (where == place or where.startswith(place.rstrip("/") + "/")) and len(place) >= found[0]:
+            found = len(place), kind or None  # the last one hides those before it
+    return found[1]
 
 
 def _there(path: Path) -> Path:

@@ -47,6 +47,7 @@ KINDS = {
     "bar_invalid": rf"{_NVRM}.*BAR\d is 0M @ 0x0 \(PCI:{_BUS}\)",
     "aer_uncorrected": rf"{_BUS}: (?:AER: )?PCIe Bus Error: severity=Uncorrect",
     "aer_corrected": rf"{_BUS}: (?:AER: )?PCIe Bus Error: severity=Corrected",
+    "hung_task": r"INFO: task .+:(?P<code>\d+) blocked for more than \d+ seconds",
     "oom_kill": r"out of memory[^:]*: Kill(?:ed)? process \d+",
     "module_rejected": r"Loading of (?:unsigned module|module with .* key|module with .* crypto) is rejected"
     r"|unsigned module loading is restricted",
@@ -55,7 +56,8 @@ KINDS = {
 """The kinds of events, each with what tells it; the first that fits a line is its kind."""
 
 _WORTH_A_LOOK = re.compile(
-    r"NVRM|SXid|nvidia|PCIe Bus Error|out of memory|is rejected|loading is restricted|suppressed", re.IGNORECASE
+    r"NVRM|SXid|nvidia|PCIe Bus Error|out of memory|is rejected|blocked for more|loading is restricted|suppressed",
+    re.IGNORECASE,
 )
 _SUPPRESSED = re.compile(r"(?:nv\w*|aer\w*|printk|ratelimit)[^:]*: (\d+) (?:callbacks|messages) suppressed", re.IGNORECASE)
 _KMSG = re.compile(r"([0-9]{1,9}),[0-9]+,([0-9]{1,18}),[^;]*;(.*)")

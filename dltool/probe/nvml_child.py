@@ -227,7 +227,11 @@ def _mig_devices(nvml: Nvml, handle: Any) -> tuple[int | None, list[dict[str, An
             raise
         name, uuid = (_or_none(nvml, function, slice_) for function in ("nvmlDeviceGetName", "nvmlDeviceGetUUID"))
         memory = _or_none(nvml, "nvmlDeviceGetMemoryInfo", slice_)
-        devices.append({"index": index, "name": name, "uuid": uuid, "memory_bytes": memory.total if memory else None})
+        instance, compute = (_or_none(nvml, f"nvmlDeviceGet{kind}InstanceId", slice_) for kind in ("Gpu", "Compute"))
+        devices.append(
+            {"index": index, "name": name, "uuid": uuid, "gpu_instance": instance, "compute_instance": compute,
+             "memory_bytes": memory.total if memory else None}
+        )  # fmt: skip
     return len(devices), devices
 
 

@@ -108,6 +108,9 @@ def _details(finding: Finding, style: Style) -> list[str]:
     whom = words.for_whom(finding.scope)
     if whom and finding.status.is_problem:
         blocks.append(f"{whom[0].upper()}{whom[1:]}{tr('.', '。')}")
+    if finding.plugin:
+        plugin = text(finding.plugin)
+        blocks.append(tr(f"This check comes from {plugin}.", f"此检查来自 {plugin}。"))
     if finding.doc:
         blocks.append(f"{tr('See', '参见')} {text(finding.doc)}")
     return blocks

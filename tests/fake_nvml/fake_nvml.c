@@ -210,6 +210,8 @@ GPU_NUMBER(nvmlDeviceGetRetiredPagesPendingStatus)
 GPU_NUMBER(nvmlDeviceGetPersistenceMode)
 GPU_NUMBER(nvmlDeviceGetComputeMode)
 GPU_NUMBER(nvmlDeviceGetMaxMigDeviceCount)
+GPU_NUMBER(nvmlDeviceGetGpuInstanceId)
+GPU_NUMBER(nvmlDeviceGetComputeInstanceId)
 GPU_NUMBERS(nvmlDeviceGetCurrentClocksEventReasons, uint64_t, 1)
 GPU_NUMBERS(nvmlDeviceGetCurrentClocksThrottleReasons, uint64_t, 1)
 GPU_NUMBERS(nvmlDeviceGetUtilizationRates, unsigned, 2) /* gpu, memory */

@@ -357,7 +357,7 @@ def jetson() -> Machine:
         dltool="0.1.0",
         os=Os(
             system="Linux", distribution="Ubuntu 22.04.5 LTS", kernel="5.15.148-tegra", glibc="2.35", hostname=_hash("orin"),
-            tegra="NVIDIA Jetson AGX Orin Developer Kit",
+            tegra="NVIDIA Jetson AGX Orin Developer Kit", tegra_power_mode="MAXN",
         ),
         cpu=_cpu("ARMv8 Processor rev 1 (v8l)", threads=12, cores=12, family=8, model_number=3394, vendor="0x41",
                  architecture="aarch64"),

@@ -57,7 +57,7 @@ def looked_at(machine: Machine) -> str:
     if python is not None:
         version = python.torch.version if python.torch else ""
         torch = tr(f"with torch {version}", f"带 torch {version}") if version else tr("without torch", "没有 torch")
-        parts.append(tr(f"Python {python.version} {torch} at", f"Python {python.version}（{torch}）") + f" {python.executable}")
+        parts.append(tr(f"Python {python.version} {torch} at", f"Python {python.version}（{torch}），位于") + f" {python.executable}")
     return tr("looked at: ", "检查对象：") + tr(", ", "，").join(part for part in parts if part)
 
 
@@ -68,7 +68,8 @@ def headline_style(findings: Iterable[Finding]) -> str:
 
 
 def _head(finding: Finding, page: Page) -> None:
-    name = "" if finding.status.is_problem else f" [{finding.id}]"  # that of a problem has a line of its own
+    source = tr(f", from {finding.plugin}", f"，来自 {finding.plugin}") if finding.plugin else ""
+    name = "" if finding.status.is_problem else f" [{finding.id}{source}]"  # that of a problem has a line of its own
     page.labelled(f"{finding.status.value.upper():<7}", finding.summary + name, indent=0, label_style=STYLES[finding.status])
 
 
@@ -77,7 +78,8 @@ def _problem(finding: Finding, explained: list[Finding], page: Page) -> None:
     devices = f" · GPU {', '.join(map(str, finding.devices))}" if finding.devices else ""
     whom = words.for_whom(finding.scope)
     scope = f" · {whom}" if whom else ""
-    page.line(f"{finding.id}{devices}{scope}", style="dim", indent=_INDENT)
+    source = tr(f" · from {finding.plugin}", f" · 来自 {finding.plugin}") if finding.plugin else ""
+    page.line(f"{finding.id}{devices}{scope}{source}", style="dim", indent=_INDENT)
     if finding.why:
         page.line(finding.why, indent=_INDENT)
     shown = finding.evidence if page.verbose else finding.evidence[:_EVIDENCE]
