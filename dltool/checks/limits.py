@@ -61,6 +61,7 @@ def open_files_low(machine: Machine) -> Iterator[Finding]:
             summary=f"a process may open {soft} files, the usual default: many DataLoader workers need more (ulimit -n 65536)",
             why='Each tensor that is handed over holds a file ("received 0 items of ancdata", "Too many open files").',
             evidence=(Evidence(fact="RLIMIT_NOFILE", value=soft, read_from="getrlimit"),),
+            remedies=_more_files(machine, soft),
         )
     elif soft is None or soft >= _FILES_ENOUGH:
         yield Finding(status=Status.PASS, summary=f"a process may open {soft or 'any number of'} files")

@@ -13,7 +13,7 @@ from dltool.checks.driver import has_gpu
 from dltool.checks.packages import install_torch, installed_torch, pip
 from dltool.compat import rules_packages
 from dltool.compat.packages import least_cudnn, stack_components, stack_rows
-from dltool.machine import Distribution, Machine, PythonEnv
+from dltool.machine import Distribution, Extension, Machine, PythonEnv
 from dltool.results import Evidence, Finding, Remedy, Status
 
 _OWNERS_OF_ONE_PACKAGE = {
@@ -235,7 +235,8 @@ def _labels(machine: Machine, found: Distribution) -> Iterator[Finding]:
         wrong.append(f"torch {made[1]}.{made[2]}")
     if (made := re.search(r"cu(\d{2})\d?", label)) and torch.cuda is not None and made[1] != torch.cuda.partition(".")[0]:
         wrong.append(f"CUDA {made[1]}")
-    if (made := re.search(r"abi(TRUE|FALSE)", label)) and torch.cxx11_abi not in (None, made[1] == "TRUE"):
+    strings = torch.cxx11_abi if torch.cxx11_abi is not None else compat.wheel_facts("torch", torch.version).cxx11_abi
+    if (made := re.search(r"abi(TRUE|FALSE)", label)) and strings not in (None, made[1] == "TRUE"):
         wrong.append(f"the {'new' if made[1] == 'TRUE' else 'old'} C++ ABI")
     if not wrong:
         return
@@ -269,6 +270,16 @@ def _by_table(machine: Machine, found: Distribution) -> Iterator[Finding]:
             yield finding
 
 
+def _extensions_by_table(machine: Machine, python: PythonEnv) -> Iterator[Extension]:
+    """What reports say of published wheels, where the files here were not read."""
+    read = {extension.package.partition(" ")[0] for extension in python.extensions}
+    for found in python.distributions if machine.os.system == "Linux" else ():
+        facts = compat.wheel_facts(found.name, found.version)
+        if facts.cxx11_abi is not None and found.name not in (*read, "torch"):
+            package = f"{found.name} {found.version}"
+            yield Extension(package=package, path=f"catalog: {facts.source}", cxx11_abi=facts.cxx11_abi)
+
+
 @check("extension-abi-mismatched", caused_by=("torch-incomplete", "packages-mismatched"))
 def extension_abi_mismatched(machine: Machine) -> Iterator[Finding]:
     """Are compiled extensions made with the same C++ strings as PyTorch?
@@ -281,7 +292,8 @@ def extension_abi_mismatched(machine: Machine) -> Iterator[Finding]:
     if torch is None or python is None or torch.cxx11_abi is None:
         yield _unread(machine) or Finding(status=Status.SKIP, summary="which C++ strings PyTorch passes is not known")
         return
-    others = {one.package: one for one in python.extensions if one.cxx11_abi not in (None, torch.cxx11_abi)}
+    extensions = (*python.extensions, *_extensions_by_table(machine, python))
+    others = {one.package: one for one in extensions if one.cxx11_abi not in (None, torch.cxx11_abi)}
     for package, one in others.items():
         yield Finding(
             status=Status.FAIL,
@@ -426,4 +438,5 @@ def float32_without_tensor_cores(machine: Machine) -> Iterator[Finding]:
         status=Status.INFO,
         summary=said,
         why='torch.set_float32_matmul_precision("high"), where the accuracy allows; bfloat16 code is not concerned.',
+        remedies=(Remedy(text='Call torch.set_float32_matmul_precision("high") at the start of the program.'),),
     )
