@@ -7,7 +7,8 @@ from a machine on which it makes no difference: a new driver, no PyTorch, no whe
 
 With --expect the verdict is compared: with `problems` in our form. In the other form a healthy case must raise no alarm, and a
 broken one must raise one: the first problem that tests/cases.json names for the same id, or one whose words are those of the
-diagnosis (three of them at least; `other` is left to a person to judge). `told` is what stands there as information only.
+diagnosis (three of them at least; `other` is left to a person to judge). What is no error, a default that suits most programs,
+is right as information with a remedy; `told` is information without one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import case_words
 import recorded
 
 from dltool import checks, compat, names, tables
@@ -97,6 +99,8 @@ def _broken_nvml(document: Document, error: str, *, library: bool = True) -> Non
 
 def _count(document: Document, count: int) -> None:
     """So many equal GPUs, on the bus and in NVML."""
+    if not 0 <= count <= 72:
+        raise Untranslatable(f"{count} GPUs")
     for kind, template in (("gpus", document["gpus"][:1]), ("pci", (document["pci"] or [])[:1])):
         many = [deepcopy(one) for one in template * count]
         for index, one in enumerate(many):
@@ -162,7 +166,7 @@ def _gpu(document: Document, value: Any, state: State) -> None:
         board = None
     if board is not None and names.identify(name=name, device_id=None, memory_bytes=None) is None:  # spelt as people spell it
         name = f"NVIDIA {board.name}"
-    capability = state.get("cc") or (board.compute_capability if board else None)
+    capability = state.get("cc") or (board.compute_capability if board else _shared_capability(name))
     for gpu in document["gpus"]:
         gpu |= {"pci_device_id": None, "memory_total_bytes": None, "bar1_total_bytes": None, "ecc_enabled": None}
         if name:
@@ -170,6 +174,16 @@ def _gpu(document: Document, value: Any, state: State) -> None:
         elif capability:
             gpu |= {"name": f"NVIDIA GPU of compute capability {capability}", "compute_capability": capability}
         gpu["power_limit_w"] = gpu["power_limit_default_w"] = 250.0
+
+
+def _shared_capability(name: str) -> str | None:
+    """The compute capability of all boards that a name may mean: "Tesla V100" is four."""
+    try:
+        boards = [one for one in names.resolve(name).boards if one in names.board_names()]
+    except DltoolError:
+        return None
+    found = {names.board(one).compute_capability for one in boards}
+    return found.pop() if len(found) == 1 else None
 
 
 @translates("driver_version", "driver_cuda")
@@ -326,7 +340,16 @@ def _abi(document: Document, value: bool, state: State) -> None:
 
 @translates("python")
 def _python(document: Document, value: str, state: State) -> None:
+    value = _version(value)
     document["python"]["version"] = value if value.count(".") > 1 else f"{value}.9"
+    torch = document["python"]["torch"]
+    row = builds.torch_release(torch["version"]) if torch else None
+    if (
+        torch
+        and row
+        and not compat.version(row["python_min"]) <= compat.version(value) < compat.version(f"{row['python_max']}.99")
+    ):
+        torch["import_broken"] = f"it is published for Python {row['python_min']} to {row['python_max']}"
 
 
 def _distribution(document: Document, name: str, version: str, installer: str = "pip") -> None:
@@ -356,8 +379,21 @@ def _packages(document: Document, value: Mapping[str, Any], state: State) -> Non
                 unclear.append(f"{name} {version}")
         if key == "conda_packages" and state.get(key):
             document["python"]["kind"] = "conda"
+    _bundled_cudnn(document, listed)
     if unclear:
         raise Untranslatable(", ".join(unclear))
+
+
+def _bundled_cudnn(document: Document, listed: list[dict[str, Any]]) -> None:
+    """The cuDNN wheel that PyTorch pins, where something beside it asks for a cuDNN too."""
+    present, torch = {one["name"] for one in listed}, document["python"]["torch"]
+    row = builds.torch_release(torch["version"]) if torch and torch["cuda"] else None
+    asks = present & {"tensorflow", "ctranslate2", "faster-whisper", "onnxruntime-gpu"}
+    if row is None or not asks or any(name.startswith("nvidia-cudnn") for name in present):
+        return
+    build = compat.torch_build(torch["version"], torch["cuda"])
+    if cudnn := builds.cudnn_of_build(row, build):
+        _distribution(document, f"nvidia-cudnn-cu{torch['cuda'].partition('.')[0]}", cudnn)
 
 
 @translates("extension_arch_lacks")
@@ -480,14 +516,25 @@ def _files(document: Document, value: Any, state: State) -> None:
                               "real_path": f"{directory}/libcuda.so.510.108.03", "version": "510.108.03"}]  # fmt: skip
 
 
+_OF_THE_KERNEL = re.compile(
+    r"NVRM:|Xid \(|SXid|nvidia |pcieport|AER|Out of memory|oom-kill|blocked for more|is rejected|segfault"
+)
+"""What tells a line of the kernel's log from words about one."""
+_BUS = r"\b[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}(?:\.[0-7])?"
+
+
 @translates("dmesg", "xid")
 def _dmesg(document: Document, value: Any, state: State) -> None:
     lines = [str(line) for line in state.get("dmesg", [])]
-    numbers = re.findall(r"Xid (\d+)", " ".join(lines)) or re.findall(r"\d+", str(state.get("xid", "")))
     bus = (document["pci"] or [{"bus_id": "0000:01:00.0"}])[-1]["bus_id"]
+    whole = [re.sub(_BUS, bus, line) for line in lines if _OF_THE_KERNEL.search(line)]
+    lines = [line for line in lines if not _OF_THE_KERNEL.search(line)]
+    numbers = re.findall(r"Xid (\d+)", " ".join(lines)) or re.findall(r"\d+", str(state.get("xid", "")))
     said = [f"NVRM: Xid (PCI:{bus.removesuffix('.0')}): {number}, pid=1, name=python" for number in numbers[:1]]
     said += [f"NVRM: GPU {bus}: {line}" for line in lines if not re.search(r"Xid \d", line)]
-    document |= recorded.log(*said)
+    document |= recorded.log(*said, *whole)
+    if any("requires use of the NVIDIA open" in line or "not supported by open" in line for line in whole):
+        document["gpus"] = []  # nvidia-smi then says that there are none
 
 
 @translates("pci_gpus_minus_nvml_gpus")
@@ -516,7 +563,7 @@ def _mode(document: Document, value: Any, state: State) -> None:
     for gpu in document["gpus"]:
         gpu["compute_mode"] = str(state.get("compute_mode", "Default")).lower()
         if "compute_processes" in state:
-            gpu["processes"] = [{"pid": 4000 + index} for index in range(state["compute_processes"])]
+            gpu["processes"] = [{"pid": 4000 + index} for index in range(min(64, state["compute_processes"]))]
         if "memory_used_mb" in state:
             gpu["memory_used_bytes"] = state["memory_used_mb"] * 2**20
 
@@ -583,11 +630,93 @@ def _shm(document: Document, value: int, state: State) -> None:
 
 
 @translates("limits")
-def _limits(document: Document, value: Mapping[str, int], state: State) -> None:
-    if "nofile" in value:
-        document["limits"] |= {"open_files_soft": value["nofile"]}
-    if "memlock_kb" in value:
-        document["limits"] |= {"locked_memory_bytes": value["memlock_kb"] * 1024, "locks_any_memory": False}
+def _limits(document: Document, value: Mapping[str, Any], state: State) -> None:
+    unclear = []
+    for name, limit in value.items():
+        if name in ("nofile", "open_files"):
+            document["limits"]["open_files_soft"] = None if limit == "unlimited" else int(limit)
+        elif name in ("memlock_kb", "memlock", "memlock_bytes"):
+            number = None if limit in ("unlimited", -1) else case_words.size(limit)
+            scale = 1024 if name == "memlock_kb" or (name == "memlock" and str(limit).isdecimal() and int(limit) < 2**20) else 1
+            document["limits"] |= {"locked_memory_bytes": number and number * scale, "locks_any_memory": False}
+        else:
+            unclear.append(name)
+    if unclear:
+        raise Untranslatable(", ".join(unclear))
+
+
+@translates("cpu_quota", "cpu_count")
+def _quota(document: Document, value: Any, state: State) -> None:
+    if state.get("cpu_count"):
+        document["cpu"]["usable_threads"] = int(state["cpu_count"])
+    if state.get("cpu_quota") is not None:
+        document["cpu"]["quota_cpus"] = float(state["cpu_quota"])
+
+
+@translates("kernel_module_open")
+def _flavour(document: Document, value: Any, state: State) -> None:
+    is_open = str(value).lower() in ("true", "open", "dual mit/gpl", "yes", "1")
+    document["driver"]["kernel_module_open"] = is_open
+    newest = [compat.known_version(str(gpu["compute_capability"])) for gpu in document["gpus"]]
+    if not is_open and any(one and one.major >= 10 for one in newest):  # nvidia-smi says that there are none
+        document |= recorded.log(
+            *(f"NVRM: The NVIDIA GPU {device['bus_id']} (PCI ID: 10de:2b85)\nNVRM: installed in this system requires use of "
+              "the NVIDIA open kernel modules." for device in document["pci"] or [])
+        )  # fmt: skip
+        document["gpus"] = []
+
+
+@translates("temperature_c")
+def _temperature(document: Document, value: Any, state: State) -> None:
+    for gpu in document["gpus"]:
+        gpu["temperature_c"] = int(re.findall(r"\d+", str(value))[0])
+
+
+@translates("persistence_mode")
+def _persistence(document: Document, value: bool, state: State) -> None:
+    for gpu in document["gpus"]:
+        gpu["persistence_mode"] = value
+
+
+@translates("retired_pages_pending")
+def _retired(document: Document, value: Any, state: State) -> None:
+    for gpu in document["gpus"][:1]:
+        gpu["retired_pages_pending"] = bool(value["pending"] if isinstance(value, Mapping) else value)
+
+
+@translates("recovery_action")
+def _recovery(document: Document, value: str, state: State) -> None:
+    for gpu in document["gpus"][:1]:
+        gpu["recovery_action"] = value.lower().replace(" ", "_")
+
+
+@translates("fabric_manager")
+def _fabric_manager(document: Document, value: Any, state: State) -> None:
+    told = {True: "active", False: "inactive"}.get(value, str(value).lower())
+    document["driver"].setdefault("services", {})["nvidia-fabricmanager"] = told
+    document["nvswitches"] = max(4, document["nvswitches"] or 0)
+    if told != "active":
+        for gpu in document["gpus"]:
+            gpu["fabric_state"] = "in_progress"
+
+
+@translates("sxid")
+def _sxid(document: Document, value: list[int], state: State) -> None:
+    lines = [f"nvidia-nvswitch0: SXid (PCI:0000:05:00.0): {number}, Fatal, Link 28 error" for number in value]
+    document["nvswitches"] = max(4, document["nvswitches"] or 0)
+    document |= recorded.log(*lines)
+
+
+@translates("infiniband_ports", "peermem")
+def _ports(document: Document, value: Any, state: State) -> None:
+    if state.get("peermem"):
+        document["driver"]["modules"] = [*document["driver"]["modules"], "nvidia_peermem"]
+    if "infiniband_ports" in state:
+        document["rdma_ports"] = [
+            {"adapter": f"mlx5_{index}", "port": 1, "link_layer": "InfiniBand", "state": str(one).lower(),
+             "physical_state": "linkup" if str(one).lower() in ("active", "init", "armed") else "polling"}
+            for index, one in enumerate(state["infiniband_ports"])
+        ]  # fmt: skip
 
 
 @translates("infiniband")
@@ -610,7 +739,11 @@ def _disk(document: Document, value: int, state: State) -> None:
 
 
 def translate(state: State) -> tuple[Machine, list[str]]:
-    """The machine of an `observable_state`, and what of it could not be turned into facts."""
+    """The machine of an `observable_state`, and what of it could not be turned into facts.
+
+    A value of a form that is not known costs itself only: the facts stay as they were before it.
+    """
+    state = case_words.normal(state)
     document = base(state)
     left = [f"{key} (no fact of ours)" for key in state if key not in TRANSLATIONS]
     done: list[Callable[..., None]] = []
@@ -618,10 +751,15 @@ def translate(state: State) -> tuple[Machine, list[str]]:
         if key not in state or function in done:
             continue
         done.append(function)
+        before = deepcopy(document)
         try:
             function(document, state[key], state)
+            msgspec.convert(document, Machine)
         except Untranslatable as why:
             left.append(f"{key} ({why})")
+        except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+            document = before
+            left.append(f"{key} (not understood: {type(error).__name__}: {error})")
     return msgspec.convert(document, Machine), left
 
 
@@ -641,6 +779,9 @@ def judged(case: Mapping[str, Any], found: tuple[Finding, ...], ours: Mapping[st
     """Whether the findings are what the case asks for: "right", "miss", "false alarm", "other", or "told" (as information)."""
     problems = {finding.id for finding in found if finding.status.is_problem}
     wanted = case.get("problems") if "machine" in case else ours.get(case["id"])
+    if "informs" in case:
+        told = {finding.id for finding in found if finding.status is Status.INFO and finding.remedies}
+        return "false alarm" if problems else "right" if case["informs"] in told else "miss"
     if str(case.get("kind", "")).startswith("healthy") or ("machine" in case and not wanted):
         return "false alarm" if problems else "right"
     if wanted:
@@ -651,7 +792,10 @@ def judged(case: Mapping[str, Any], found: tuple[Finding, ...], ours: Mapping[st
     if problems:
         return "right" if shared(case, found) >= 3 else "other"
     informed = [finding for finding in found if finding.status is Status.INFO]
-    return "told" if case.get("severity") in ("info", "warning") and shared(case, tuple(informed)) >= 3 else "miss"
+    if case.get("severity") in ("info", "warning") and shared(case, tuple(informed)) >= 3:
+        remedied = [finding for finding in informed if finding.remedies]
+        return "right" if shared(case, tuple(remedied)) >= 3 else "told"
+    return "miss"
 
 
 def shared(case: Mapping[str, Any], found: tuple[Finding, ...]) -> int:

@@ -1,7 +1,8 @@
 """Environments that people reported, replayed: cases.json holds what was other than on a recorded machine.
 
 `facts` are paths and values as for `recorded.altered`; `problems` are all the checks that must find something to mend. A case
-without problems is healthy, or cannot be told from a healthy one by what is recorded: its `kind` and its note say which.
+without problems is healthy, or cannot be told from a healthy one by what is recorded: its `kind` and its note say which. What
+suits most programs and not this one is no problem: `informs` is the check that says so, with a remedy.
 """
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ def test_a_reported_environment(case: dict[str, Any]) -> None:
     assert recorded.problems(machine) == case["problems"]
     roots = [finding for finding in checks.run(machine) if finding.status.is_problem and finding.caused_by is None]
     assert {finding.id for finding in roots} <= {next(iter(case["problems"]), "")}, "the first named is the root"
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "informs" in case], ids=lambda case: case["id"])
+def test_what_is_a_default_is_told_with_a_remedy(case: dict[str, Any]) -> None:
+    found = recorded.judge(recorded.altered(case["machine"], case["facts"]))[case["informs"]]
+    assert found.status is Status.INFO
+    assert found.remedies
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "unknown" in case.get("note", "")], ids=lambda case: case["id"])

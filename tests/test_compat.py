@@ -196,7 +196,7 @@ def ask(driver: str | None, capability: str, python: str, **more: Any) -> str | 
     ("driver", "capability", "python", "more", "expected"),
     [
         pytest.param("525.60.13", "8.0", "3.12", {}, "2.14.1 cu126", id="exactly the floor of CUDA 12"),
-        pytest.param("470.57.02", "8.0", "3.11", {}, "2.6.0 cu118", id="below it"),
+        pytest.param("470.57.02", "8.0", "3.11", {}, "2.7.1 cu118", id="below it"),
         pytest.param("535.183.01", "8.9", "3.11", {}, "2.14.1 cu126", id="Ada on 535"),
         pytest.param("580.65.06", "9.0", "3.12", {}, "2.15.0 cu132", id="exactly the floor of CUDA 13"),
         pytest.param("610.43.02", "7.5", "3.12", {}, "2.15.0 cu132", id="Turing, the oldest of CUDA 13"),
@@ -218,7 +218,7 @@ def ask(driver: str | None, capability: str, python: str, **more: Any) -> str | 
         pytest.param("572.61", "12.0", "3.12", {"windows": True}, "2.11.0 cu128", id="Blackwell on Windows"),
         pytest.param("581.29", "8.9", "3.12", {"windows": True}, "2.15.0 cu132", id="Windows"),
         pytest.param("526.50", "8.6", "3.11", {}, "2.14.1 cu126", id="526 of Linux"),
-        pytest.param("526.50", "8.6", "3.11", {"wsl": True}, "2.6.0 cu118", id="526 of Windows under WSL"),
+        pytest.param("526.50", "8.6", "3.11", {"wsl": True}, "2.7.1 cu118", id="526 of Windows under WSL"),
         pytest.param(None, "8.9", "3.12", {}, "2.15.0 cu132", id="driver still to be installed"),
     ],
 )

@@ -290,7 +290,7 @@ def test_glibc(given: dict[str, Any], expected: tuple[Status, ...]) -> None:
     case("K40 in 2.0 cu117", FAIL, torch="2.0.1+cu117", cc="3.5"),
     case("K40 by PTX of Windows builds", FAIL, torch="2.0.1+cu117", cc="3.5", os="windows"),
     case("PTX alone", WARN, torch="2.0.1+cu117", cc="9.0", os="windows"),
-    case("a list that was not found", UNKNOWN, torch="2.7.1+cu118", cc="8.0"),
+    case("a K80, which 2.7 refuses", FAIL, torch="2.7.1+cu118", cc="3.7"),
     case("a platform that was not found", UNKNOWN, torch="2.9.1+cu130", cc="12.1", arch="aarch64"),
     case("each GPU by itself", (PASS, FAIL), torch="2.14.1+cu126", cc="6.1 12.0"),
     case("Blackwell in CUDA 12.6, platform not found", FAIL, torch="2.8.0+cu126", cc="10.0", arch="aarch64"),

@@ -118,7 +118,7 @@ def open_files_low(machine: Machine) -> Iterator[Finding]:
         says = tr("a process may open any number of files", "一个进程可以打开任意多的文件")
         yield Finding(status=Status.PASS, summary=says)
     elif soft == _FILES_ENOUGH and (hard or soft + 1) > soft:
-        yield _default_of_files(soft, evidence)
+        yield _default_of_files(machine, soft, evidence)
     elif soft >= _FILES_ENOUGH:
         yield Finding(status=Status.PASS, summary=tr(f"a process may open {soft} files", f"一个进程可以打开 {soft} 个文件"))
     else:
@@ -129,7 +129,7 @@ def open_files_low(machine: Machine) -> Iterator[Finding]:
         yield Finding(status=Status.WARN, summary=says, evidence=evidence, remedies=_more_files(machine, soft))
 
 
-def _default_of_files(soft: int, evidence: tuple[Evidence, ...]) -> Finding:
+def _default_of_files(machine: Machine, soft: int, evidence: tuple[Evidence, ...]) -> Finding:
     return Finding(
         status=Status.INFO,
         summary=tr(
@@ -141,6 +141,7 @@ def _default_of_files(soft: int, evidence: tuple[Evidence, ...]) -> Finding:
             "每个传递的张量都会占用一个文件（报错 received 0 items of ancdata 或 Too many open files）。",
         ),
         evidence=evidence,
+        remedies=_more_files(machine, soft),
     )
 
 

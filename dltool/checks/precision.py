@@ -55,6 +55,14 @@ def float32_without_tensor_cores(machine: Machine) -> Iterator[Finding]:
             'torch.set_float32_matmul_precision("high"), where the accuracy allows; bfloat16 code is not concerned.',
             '精度允许时调用 torch.set_float32_matmul_precision("high")；bfloat16 的代码不受影响。',
         ),
+        remedies=(
+            Remedy(
+                text=tr(
+                    'Call torch.set_float32_matmul_precision("high") at the start of the program.',
+                    '在程序开头调用 torch.set_float32_matmul_precision("high")。',
+                )
+            ),
+        ),
     )
 
 

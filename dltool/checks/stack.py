@@ -11,7 +11,7 @@ from dltool import compat
 from dltool.checks import check
 from dltool.checks.distributions import listed, no_python, question, unread
 from dltool.checks.driver import has_gpu
-from dltool.checks.packages import installed_torch, pip
+from dltool.checks.packages import bare, installed_torch, pip
 from dltool.compat import rules_stack
 from dltool.compat.packages import stack_components
 from dltool.lang import tr
@@ -119,7 +119,8 @@ def _made_for_another(label: str, torch: TorchBuild) -> Iterator[str]:
         yield f"torch {made[1]}.{made[2]}"
     if (made := re.search(r"cu(\d{2})\d?", label)) and torch.cuda is not None and made[1] != torch.cuda.partition(".")[0]:
         yield f"CUDA {made[1]}"
-    if (made := re.search(r"abi(TRUE|FALSE)", label)) and torch.cxx11_abi not in (None, made[1] == "TRUE"):
+    strings = torch.cxx11_abi if torch.cxx11_abi is not None else compat.wheel_facts("torch", torch.version).cxx11_abi
+    if (made := re.search(r"abi(TRUE|FALSE)", label)) and strings not in (None, made[1] == "TRUE"):
         new = made[1] == "TRUE"
         yield tr(f"the {'new' if new else 'old'} C++ ABI", f"{'新' if new else '旧'}的 C++ ABI")
 
@@ -177,11 +178,22 @@ def extension_abi_mismatched(machine: Machine) -> Iterator[Finding]:
         told = tr("which C++ strings PyTorch passes is not known", "不知道 PyTorch 使用哪种 C++ 字符串")
         yield unread(machine) or Finding(status=Status.SKIP, summary=told)
         return
-    others = {one.package: one for one in python.extensions if one.cxx11_abi not in (None, torch.cxx11_abi)}
+    extensions = (*python.extensions, *_by_reports(machine, python))
+    others = {one.package: one for one in extensions if one.cxx11_abi not in (None, torch.cxx11_abi)}
     yield from (_other_strings(python, torch, package, one) for package, one in others.items())
     if not others:
         told = tr("extensions and PyTorch pass the same C++ strings", "扩展与 PyTorch 使用同一种 C++ 字符串")
         yield Finding(status=Status.PASS, summary=told)
+
+
+def _by_reports(machine: Machine, python: PythonEnv) -> Iterator[Extension]:
+    """What reports say of published wheels, where the files here were not read."""
+    read = {bare(extension.package) for extension in python.extensions}
+    for found in python.distributions if machine.os.system == "Linux" else ():
+        facts = compat.wheel_facts(found.name, found.version)
+        if facts.cxx11_abi is not None and found.name not in (*read, "torch"):
+            package = f"{found.name} {found.version}"
+            yield Extension(package=package, path=f"catalog: {facts.source}", cxx11_abi=facts.cxx11_abi)
 
 
 def _other_strings(python: PythonEnv, torch: TorchBuild, package: str, extension: Extension) -> Finding:

@@ -3,7 +3,7 @@
 The tables end somewhere. What lies beyond is unknown, never a guess.
 
 question.py        what is asked: any subset of driver, GPUs, CUDA, cuDNN, PyTorch, Python, system, packages
-gpucode.py drivers.py builds.py packages.py    what the tables say, one subject each
+gpucode.py drivers.py builds.py packages.py wheels.py    what the tables say, one subject each
 rules_*.py         the rules; doctor's checks use the same functions of the tables
 answer.py          the verdict, the newest build that suits, and what to relax where none does
 """
@@ -16,12 +16,13 @@ from dltool.compat.gpucode import code_runs_on, ptx_runs_on
 from dltool.compat.packages import companion_pin, companion_suits
 from dltool.compat.question import Question, of_machine
 from dltool.compat.versions import known_version, version
+from dltool.compat.wheels import wheel_facts
 
 __all__ = [
     "DriverFloor", "Question", "TorchChoice", "TorchCode", "answer", "code_runs_on", "companion_pin",
     "companion_suits", "cuda_of_build", "driver_floor", "dropped_by_cuda", "judge", "known_version", "newest_torch",
     "of_machine", "ptx_runs_on", "recommend", "support", "torch_build", "torch_code", "torch_release", "version",
-    "wheel_index",
+    "wheel_facts", "wheel_index",
 ]  # fmt: skip
 
 make_callable(__name__)

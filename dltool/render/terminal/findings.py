@@ -57,7 +57,8 @@ def looked_at(machine: Machine) -> str:
     if python is not None:
         version = python.torch.version if python.torch else ""
         torch = tr(f"with torch {version}", f"带 torch {version}") if version else tr("without torch", "没有 torch")
-        parts.append(tr(f"Python {python.version} {torch} at", f"Python {python.version}（{torch}），位于") + f" {python.executable}")
+        at = tr(f"Python {python.version} {torch} at", f"Python {python.version}（{torch}），位于")
+        parts.append(f"{at} {python.executable}")
     return tr("looked at: ", "检查对象：") + tr(", ", "，").join(part for part in parts if part)
 
 
