@@ -9,7 +9,7 @@ from dltool.checks import check
 from dltool.checks.packages import installed_torch
 from dltool.lang import tr
 from dltool.machine import Machine
-from dltool.results import Finding, Status
+from dltool.results import Finding, Remedy, Status
 
 
 @check(
