@@ -16,6 +16,8 @@ Path = tuple[str | int, ...]
 """Where a value is: ("waiver", 0, "expires")."""
 
 _LONGEST = 256 * 1024
+_MOST_DOTS = 100
+"""In a line: readers take time with the square of a key's parts, and nothing that dltool reads has more than a few."""
 _DEEPEST = 6
 """Longer paths have no line of their own: nothing that dltool reads is nested so deep."""
 _PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -75,6 +77,9 @@ def read(data: bytes, *, source: str) -> Document:
         raise UsageError(
             f"{source}, line {line}, column {column}: this is not UTF-8: {error.reason}", remedy="Save the file as UTF-8."
         ) from None
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(".") > _MOST_DOTS and not line.lstrip().startswith("#"):
+            raise UsageError(f"{source}, line {number}: more than {_MOST_DOTS} dots in one line", remedy=remedy)
     try:
         values = tomllib.loads(text)
         return Document(source, values, dict(_first(_Scanner(text).places())))

@@ -344,6 +344,8 @@ MISTAKES = [
     pytest.param("a = " + "[" * 5000, "nested too deep", id="deep"),
     pytest.param("a = " + "9" * 5000, "cannot be read", id="huge integer"),
     pytest.param("#" * 300_000, "larger than 256 KiB", id="large"),
+    pytest.param("# ...\n" + "a." * 200 + "b = 1", "line 2: more than 100 dots in one line", id="a key of many parts"),
+    pytest.param("# " + "." * 500 + "\nnonsense = 1", "nonsense", id="a comment of dots is one"),
     pytest.param("gpu = 3", "line 1: gpu: ", id="no section"),
     pytest.param("schema = 'dltool/report/1'", "line 1: schema: not a policy of this dltool: 'dltool/report/1'", id="schema"),
     pytest.param("\n[gpus]\ncount = 1", "line 2: gpus: unknown section `gpus`", id="unknown section"),
