@@ -14,7 +14,7 @@ _LABELS = {
     "Mend:": "mend", "Prevent:": "prevent", "See:": "see",
     "解决：": "mend", "预防：": "prevent", "参见：": "see",
 }  # fmt: skip
-_BREAK_OF_CHINESE = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=[\u3000-\u9fff\uff00-\uffef])")
+_BREAK_OF_CHINESE = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=[\u3000-\u9fff\uff00-\uffef])|(?<=[，。；：！？、）])\n")
 
 
 class Explanation(Struct, frozen=True, kw_only=True):

@@ -97,4 +97,5 @@ def test_an_explanation_is_taken_apart() -> None:
 
 
 def test_lines_of_chinese_are_joined_without_a_space() -> None:
-    assert explanation.parse("x", "是吗？\n\n因为驱动\n太旧，需要 CUDA\n12。").why == ("因为驱动太旧，需要 CUDA 12。",)
+    text = "是吗？\n\n因为驱动\n太旧，需要 CUDA\n12。\nDocker 也要。"
+    assert explanation.parse("x", text).why == ("因为驱动太旧，需要 CUDA 12。Docker 也要。",)
