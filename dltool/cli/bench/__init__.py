@@ -29,6 +29,40 @@ def quick(
 
 @app.command()
 @guarded
+def standard(
+    out: Output,
+    dtype: Dtypes = None,
+    device: DeviceName = None,
+    budget: Budget = "5min",
+) -> None:
+    """Measure every kind of work that a network is made of, in about five minutes.
+
+    Example: dltool bench standard --device cpu --budget 2min
+    """
+    from dltool.bench import suites
+
+    run("bench standard", suites.standard, axes_of(dtype, None), device, budget, out)
+
+
+@app.command()
+@guarded
+def full(
+    out: Output,
+    dtype: Dtypes = None,
+    device: DeviceName = None,
+    budget: Budget = "20min",
+) -> None:
+    """Measure the same at more sizes and in more variants, in about twenty minutes.
+
+    Example: dltool bench full --budget 30min -o full.json
+    """
+    from dltool.bench import suites
+
+    run("bench full", suites.full, axes_of(dtype, None), device, budget, out)
+
+
+@app.command()
+@guarded
 def gemm(
     out: Output,
     dtype: Dtypes = None,
