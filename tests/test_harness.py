@@ -50,7 +50,7 @@ def test_time_outside_the_samples_is_told():
     time = FakeTime()
     result = measure(Scripted(size=1000), time=time)
     assert result.overhead_s == pytest.approx(time.now - sum(result.seconds) * result.steps_per_sample)
-    assert result.overhead_s < 0.25
+    assert result.overhead_s < 0.35  # five windows of five samples, and the smaller sizes
 
 
 def test_slow_dtype_is_measured_at_a_smaller_size_and_says_so():

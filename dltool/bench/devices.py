@@ -1,14 +1,14 @@
-"""The devices that a benchmark runs on, and how time is told on each."""
+"""The devices that a benchmark runs on."""
 
 from __future__ import annotations
 
 import re
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dltool.bench.timers import Step, Timer, cuda_timer, host_timer
 from dltool.catalog import Board
 from dltool.errors import CannotRun, UsageError
 from dltool.live import live_board, part_of
@@ -16,9 +16,7 @@ from dltool.machine import Machine
 from dltool.peaks import cpu_board
 from dltool.results import Scalar
 
-Step = Callable[[], object]
-Timer = Callable[[Step, int], float]
-"""Runs a step so many times, back to back, and tells the seconds that all of them took."""
+__all__ = ["Device", "Step", "Timer", "cuda_timer", "find", "host_timer", "import_torch", "settings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,32 +128,10 @@ def _bus_number(bus_id: str | None) -> int | None:
     return int(parts[-2], 16) if len(parts) >= 2 else None
 
 
-def host_timer(step: Step, steps: int) -> float:
-    """Seconds by the clock of the host; right for what runs on the CPU."""
-    began = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return time.perf_counter() - began
-
-
-def cuda_timer(torch: Any, index: int) -> Timer:
-    """A timer by CUDA events on the device's own stream, so that the launches of the host are not counted."""
-
-    def timer(step: Step, steps: int) -> float:
-        with torch.cuda.device(index):
-            began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            began.record()
-            for _ in range(steps):
-                step()
-            ended.record()
-            ended.synchronize()
-            return float(began.elapsed_time(ended)) / 1e3
-
-    return timer
-
-
 def settings(device: Device) -> Mapping[str, Scalar]:
     """The versions and switches that a figure from this device depends on."""
+    if device.kind not in ("cpu", "cuda"):
+        return {}
     torch = import_torch()
     common: dict[str, Scalar] = {"torch": str(torch.__version__), "fp32_precision": torch.get_float32_matmul_precision()}
     if device.kind == "cpu":
