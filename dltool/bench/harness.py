@@ -20,7 +20,7 @@ from dltool.bench.run_state import Run, describe, parameters
 from dltool.errors import DltoolError
 from dltool.results import Conditions, Measurement, Verified
 
-__all__ = ["HARNESS_VERSION", "Interrupted", "Plan", "Progress", "describe", "measure", "parameters", "run"]
+__all__ = ["HARNESS_VERSION", "Interrupted", "Plan", "Progress", "describe", "failed", "measure", "parameters", "run"]
 HARNESS_VERSION = 2
 """Raised whenever the way of measuring changes: figures of different versions are not compared."""
 Progress = Callable[[str], None]
@@ -118,6 +118,20 @@ def measure(
         with contextlib.suppress(ImportError, RuntimeError):  # a GPU that failed cannot give anything back
             state.release()
     return _result(name, state, sampler, verified, not_run)
+
+
+def failed(name: str, workload: Workload, device: Device, why: str) -> Measurement:
+    """The row of a case of which nothing is known but why it did not run."""
+    return Measurement(
+        workload=name,
+        params=parameters(workload),
+        device=f"{device.name} {device.board.name}",
+        dtype=workload.dtype,
+        work=workload.work(),
+        rate_unit=workload.rate_unit,
+        settings={"harness": HARNESS_VERSION},
+        not_run=why,
+    )
 
 
 def _result(name: str, state: Run, sampler: Sampler, verified: Verified | None, not_run: str | None) -> Measurement:
