@@ -147,12 +147,15 @@ class Workers:
                                 remedy="Free memory or processes (ulimit -u), and try again.") from None  # fmt: skip
 
     def end(self, child: Child) -> None:
-        """Kill a child and everything that it started, and reap it."""
+        """Kill a child and everything that it started, and reap it. One that is reaped already is nobody any more."""
+        if child.channel.fileno() < 0:
+            return
         with suppress(OSError):
             os.killpg(child.pid, signal.SIGKILL)
         with suppress(OSError):
             os.kill(child.pid, signal.SIGKILL)  # before it became the leader of a group
         self._reap(child)
+        child.errors.close()
 
     def _await(self, child: Child, deadline: float, timeout_s: float, most: int | None) -> tuple[str, Any]:
         too_much = memory.watcher(child.pid, most)
@@ -195,8 +198,6 @@ class Workers:
 
     def _reap(self, child: Child) -> int | None:
         """Its exit status, as waitpid has it; None where the server does not tell."""
-        if child.channel.fileno() < 0:
-            return None
         child.channel.close()
         with self._lock, suppress(EOFError, OSError):
             channel = self._server_channel()
