@@ -11,6 +11,8 @@ from dltool.bench import stats
 
 LAST = 5
 """Windows that are looked at: three in a row may agree by chance while all of them creep."""
+_NOISE = 1.5
+"""Three medians of the same noise lie this far apart about as often as not: their range is 1.7 standard deviations."""
 _CLOCK_SLOPE = 0.02
 """Of the clock, over the last windows: below a power limit it swings by about a per cent for ever."""
 _KELVIN_PER_S = 1.0
@@ -50,7 +52,7 @@ def unsteady(windows: Sequence[Window], tolerance: float) -> str | None:
     last = windows[-LAST:]
     if len(last) < LAST:
         return "too few windows of samples"
-    allowed = max(tolerance, statistics.median(window.noise for window in last))
+    allowed = max(tolerance, _NOISE * statistics.median(window.noise for window in last))
     medians = [window.median for window in last]
     recent = medians[-3:]
     if max(recent) - min(recent) > allowed * recent[-1]:
