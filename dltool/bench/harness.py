@@ -20,13 +20,33 @@ from dltool.bench.run_state import Run, describe, parameters
 from dltool.errors import DltoolError
 from dltool.results import Conditions, Measurement, Verified
 
-__all__ = ["HARNESS_VERSION", "Interrupted", "Plan", "Progress", "describe", "failed", "measure", "parameters", "run"]
+__all__ = [
+    "CANNOT",
+    "CLOCK_TIMED_FROM_S",
+    "HARNESS_VERSION",
+    "Interrupted",
+    "Plan",
+    "Progress",
+    "describe",
+    "failed",
+    "measure",
+    "own_precision",
+    "parameters",
+    "result",
+    "run",
+    "shared",
+    "why",
+]
 HARNESS_VERSION = 2
 """Raised whenever the way of measuring changes: figures of different versions are not compared."""
 Progress = Callable[[str], None]
 _STEAL = 0.02
-_CLOCK_TIMED_FROM_S = 0.3
+CLOCK_TIMED_FROM_S = 0.3
 """Timing the clock of a CPU takes some 30 ms, which shorter samplings do not spend."""
+
+
+CANNOT = (DltoolError, RuntimeError, NotImplementedError, ValueError, TypeError, MemoryError, OverflowError)
+"""How workloads, and torch, say that they cannot do a thing."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -88,7 +108,7 @@ def measure(
         Interrupted: Ctrl-C.
     """
     state = Run(workload, device, plan, clock, clock())
-    sampler = Sampler(device, measure_clock=plan.sampling_s >= _CLOCK_TIMED_FROM_S)
+    sampler = Sampler(device, measure_clock=plan.sampling_s >= CLOCK_TIMED_FROM_S)
     verified: Verified | None = None
     not_run: str | None = None
     prepared: Prepared | None
@@ -101,26 +121,17 @@ def measure(
         verified = prepared.verify()
     except KeyboardInterrupt:
         state.warnings.append("interrupted: fewer samples than planned, result not verified")
-        raise Interrupted(_result(name, state, sampler, None, None if state.seconds else "interrupted")) from None
-    except DltoolError as error:
-        not_run = str(error)
-    except (
-        RuntimeError,
-        NotImplementedError,
-        ValueError,
-        TypeError,
-        MemoryError,
-        OverflowError,
-    ) as error:  # torch says so when it cannot do a thing
-        not_run = _first_line(error)
+        raise Interrupted(result(name, state, sampler, None, None if state.seconds else "interrupted")) from None
+    except CANNOT as error:
+        not_run = why(error)
     finally:
         prepared = None  # the arrays go before the memory that they took is given back
         with contextlib.suppress(ImportError, RuntimeError):  # a GPU that failed cannot give anything back
             state.release()
-    return _result(name, state, sampler, verified, not_run)
+    return result(name, state, sampler, verified, not_run)
 
 
-def failed(name: str, workload: Workload, device: Device, why: str) -> Measurement:
+def failed(name: str, workload: Workload, device: Device, reason: str) -> Measurement:
     """The row of a case of which nothing is known but why it did not run."""
     return Measurement(
         workload=name,
@@ -130,11 +141,12 @@ def failed(name: str, workload: Workload, device: Device, why: str) -> Measureme
         work=workload.work(),
         rate_unit=workload.rate_unit,
         settings={"harness": HARNESS_VERSION},
-        not_run=why,
+        not_run=reason,
     )
 
 
-def _result(name: str, state: Run, sampler: Sampler, verified: Verified | None, not_run: str | None) -> Measurement:
+def result(name: str, state: Run, sampler: Sampler, verified: Verified | None, not_run: str | None) -> Measurement:
+    """The row of a case: what was measured of it, and what follows."""
     conditions, power_w = sampler.conditions(), sampler.mean_power_w()
     workload, device, seconds = state.workload, state.device, state.seconds
     work = workload.work()
@@ -199,6 +211,9 @@ def _doubts(conditions: Conditions, verified: Verified | None) -> list[str]:
     return found
 
 
-def _first_line(error: BaseException) -> str:
+def why(error: BaseException) -> str:
+    """Why a case did not run, in one line."""
+    if isinstance(error, DltoolError):
+        return str(error)
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
