@@ -85,7 +85,7 @@ class Sampler:
     def _run(self) -> None:
         gpu = self._gpu
         assert gpu is not None
-        gpu.begin()
+        gpu.read_energy()
         while True:
             gpu.sample()
             if self._stop.wait(INTERVAL_S):
@@ -103,15 +103,15 @@ class _Gpu:
         self._others: dict[int, str] | None = None
         self._energy: list[tuple[float, float]] = []
 
-    def begin(self) -> None:
-        """The energy counter is read at both ends."""
+    def read_energy(self) -> None:
+        """Both ends of the time are read."""
         with suppress(NvmlError):
             millijoules = self._nvml.ask("nvmlDeviceGetTotalEnergyConsumption", self._handle)
             self._energy.append((time.perf_counter(), millijoules / 1000))
 
     def end(self) -> None:
         """The last reading; NVML is let go."""
-        self.begin()
+        self.read_energy()
         self._nvml.close()
 
     def glance(self) -> tuple[float | None, float | None]:
@@ -126,9 +126,8 @@ class _Gpu:
             self._throttle = (self._throttle or set()) | (set(self._nvml.throttle_reasons(self._handle)) - {"gpu_idle"})
         with suppress(NvmlError):
             running = self._nvml.ask("nvmlDeviceGetComputeRunningProcesses", self._handle)
-            ours = (os.getpid(), os.getppid())
             self._others = self._others or {}
-            for pid in {process.pid for process in running if process.pid not in ours} - set(self._others):
+            for pid in {process.pid for process in running} - {os.getpid(), *self._others}:
                 self._others[pid] = program_name(pid)
 
     def _read(self, name: str) -> float | None:
