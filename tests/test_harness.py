@@ -254,3 +254,13 @@ def test_a_result_that_cannot_be_checked_is_no_number(fails):
             return Prepared(lambda: 0.01, verify)
 
     assert "lost" in measure(Unchecked()).not_run
+
+
+def test_a_machine_that_becomes_busy_cannot_stretch_a_sample_to_minutes():
+    """The quickest of the first steps takes 10 us, all after them a thousand times as long: as threads do that wait."""
+    count, time = itertools.count(), FakeTime()
+    busy = Scripted(size=1000, step_s=lambda size: 1e-5 if next(count) < 70 else 1e-2)
+    result = measure(busy, plan=Plan(sampling_s=1.0, warmup_s=0.5), time=time)
+    assert result.steps_per_sample <= 4
+    assert result.median_s == pytest.approx(1e-2)
+    assert time.now < 2.5

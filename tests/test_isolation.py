@@ -179,7 +179,7 @@ class TestRuns:
         monkeypatch.setattr(workers, "make_child", lambda: made.append(make()) or made[-1])
         device = isolated_cases.Device(name="cuda:0", board=DEVICE.board, timer=DEVICE.timer)
         monkeypatch.setattr(runs, "measure_here", isolated_cases.double)
-        kept = runs._Kept(workers, device)
+        kept = runs.Kept(workers, device)
         failing = iter([False, False, True, False])
 
         def call(*_args, child, **_options):
@@ -220,5 +220,8 @@ class TestMemory:
 
     def test_a_machine_that_runs_out(self):
         look = memory.watcher(os.getpid(), 2**50, available=lambda: 2**20)
+        assert look() is None  # nothing of it is this process's doing
+        taken = os.urandom(2**24)
         assert "left the machine only 1 MiB" in look()
+        del taken
         assert memory.watcher(os.getpid(), 2**50, available=lambda: 2**40)() is None

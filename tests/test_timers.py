@@ -26,6 +26,12 @@ def test_a_step_that_takes_time_loses_none_of_it():
     assert 0.02 < host_timer(step, 10) < 2
 
 
+def test_a_sample_that_gets_stuck_is_reckoned_by_what_was_done():
+    began = time.monotonic()
+    assert host_timer(lambda: time.sleep(0.01), 10_000) / 10_000 == pytest.approx(0.01, rel=0.5)  # not a hundred seconds
+    assert time.monotonic() - began < 30
+
+
 class FakeCuda:
     """torch.cuda with a host that takes `launch_s` for each launch and a device that takes `kernel_s`."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,11 @@ from dltool.bench.timers import Step, Timer, cuda_timer, host_timer
 from dltool.catalog import Board
 from dltool.errors import CannotRun, UsageError
 from dltool.live import live_board, part_of
-from dltool.machine import Machine
+from dltool.machine import Gpu, Machine
 from dltool.peaks import cpu_board
 from dltool.results import Scalar
 
-__all__ = ["Device", "Step", "Timer", "cuda_timer", "find", "host_timer", "import_torch", "settings"]
+__all__ = ["Device", "Step", "Timer", "cuda_timer", "find", "host_timer", "import_torch", "settings", "visible_gpus"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +81,19 @@ def find(name: str | None, machine: Machine) -> Device:
     return _cuda(torch, int(index or 0), machine)
 
 
+def visible_gpus(machine: Machine) -> tuple[Device, ...]:
+    """Every GPU that torch can use, as CUDA_VISIBLE_DEVICES leaves and orders them; a MIG instance is one.
+
+    Raises:
+        CannotRun: there is none.
+    """
+    torch = import_torch()
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
+        raise CannotRun("torch sees no CUDA device", remedy="dltool doctor tells why.")
+    return tuple(_cuda(torch, index, machine) for index in range(count))
+
+
 def _cpu(torch: Any, machine: Machine) -> Device:
     return Device(
         name="cpu",
@@ -98,9 +111,7 @@ def _cuda(torch: Any, index: int, machine: Machine) -> Device:
     from dltool import names
 
     properties = torch.cuda.get_device_properties(index)
-    bus = getattr(properties, "pci_bus_id", None)
-    gpus = [gpu for gpu in machine.gpus if bus is not None and _bus_number(gpu.pci_bus_id) == bus]
-    gpu = gpus[0] if len(gpus) == 1 else (machine.gpus[0] if len(machine.gpus) == 1 else None)
+    gpu = _same_gpu(properties, machine.gpus)
     known = names.identify(
         name=properties.name,
         device_id=gpu.pci_device_id if gpu else None,
@@ -122,10 +133,24 @@ def _cuda(torch: Any, index: int, machine: Machine) -> Device:
     )
 
 
-def _bus_number(bus_id: str | None) -> int | None:
-    """The bus in "0000:1b:00.0"."""
-    parts = (bus_id or "").split(":")
-    return int(parts[-2], 16) if len(parts) >= 2 else None
+def _same_gpu(properties: Any, gpus: Sequence[Gpu]) -> Gpu | None:
+    """The GPU at the PCI address that torch tells; what an older torch does not tell of it is not compared."""
+    parts = [getattr(properties, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
+    if parts[1] is None:
+        return gpus[0] if len(gpus) == 1 else None
+    found = [
+        gpu
+        for gpu in gpus
+        if (address := _address(gpu.pci_bus_id)) is not None
+        and all(told is None or told == here for told, here in zip(parts, address, strict=True))
+    ]
+    return found[0] if len(found) == 1 else (gpus[0] if len(gpus) == 1 else None)
+
+
+def _address(bus_id: str | None) -> tuple[int, int, int] | None:
+    """Domain, bus and device of "00000000:1b:00.0"."""
+    match = re.fullmatch(r"(?:([0-9a-fA-F]+):)?([0-9a-fA-F]+):([0-9a-fA-F]+)(?:\.[0-9a-fA-F]+)?", bus_id or "")
+    return (int(match[1] or "0", 16), int(match[2], 16), int(match[3], 16)) if match else None
 
 
 def settings(device: Device) -> Mapping[str, Scalar]:

@@ -114,7 +114,7 @@ def measure(
     prepared: Prepared | None
     try:
         state.workload, prepared, step_s = sizing.fitting_size(state)
-        state.suit(step_s)
+        state.suit(step_s, prepared.step)
         sampling.warm_up(state, prepared, step_s, sampler.glance)
         with sampler:
             sampling.sample(state, prepared)
@@ -182,7 +182,7 @@ def result(name: str, state: Run, sampler: Sampler, verified: Verified | None, n
         conditions=conditions,
         verified=verified,
         settings={**settings(device), "timer": timers.name_of(state.timer or device.timer), "harness": HARNESS_VERSION},
-        overhead_s=state.clock() - state.began - sum(seconds) * state.steps,
+        overhead_s=max(0.0, state.clock() - state.began - sum(seconds) * state.steps),
         not_run=not_run,
     )
 

@@ -66,7 +66,7 @@ def _warm(case: _Case, sampler: Sampler) -> _Case:
     state = case.state
     try:
         state.workload, case.prepared, step_s = sizing.fitting_size(state)
-        state.suit(step_s)
+        state.suit(step_s, case.prepared.step)
         sampling.warm_up(state, case.prepared, step_s, sampler.glance)
     except harness.CANNOT as error:
         case.failed = harness.why(error)

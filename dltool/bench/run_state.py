@@ -38,10 +38,25 @@ class Run:
         """Whether the case may still take time."""
         return self.clock() - self.began < self.plan.cap_s
 
-    def suit(self, step_s: float) -> None:
-        """Choose the timer and the steps of a sample for steps of this length."""
+    def suit(self, step_s: float, step: Step) -> None:
+        """Choose the timer, and the steps of a sample, for steps that take so long when they are quick.
+
+        The number is grown up to what that asks for: where other programs compute, a step that waits for its threads may take
+        a thousand times as long, and a sample of the full number minutes.
+        """
         self.timer = timers.for_step(self.device.timer, step_s)
-        self.steps = max(1, round(self.plan.sample_s / max(step_s, TICK_S)))
+        wanted = max(1, round(self.plan.sample_s / max(step_s, TICK_S)))
+        self.steps = 1
+        while self.steps < wanted:
+            took = self.time(step) * self.steps
+            if took >= self.plan.sample_s:
+                break
+            self.steps = min(wanted, 4 * self.steps)
+
+    def shorten(self, step_s: float) -> None:
+        """Fewer steps for a sample, where they turned out to take so much longer that it would last for several samples."""
+        if self.steps > 1 and step_s * self.steps > 4 * self.plan.sample_s:
+            self.steps = max(1, round(self.plan.sample_s / step_s))
 
     def release(self) -> None:
         """Give back the device's memory that nothing holds any more."""

@@ -29,7 +29,7 @@ def warm_up(state: Run, prepared: Prepared, step_s: float, glance: Glance) -> No
     size = min(plan.window, max(1, int(plan.warmup_s / ((LAST + 3) * max(step_s, TICK_S) * state.steps))))
     moves: str | None = "no time for it"
     while state.clock() - began < plan.warmup_s and state.time_left():
-        samples = tuple(state.time(prepared.step) for _ in range(size))
+        samples = tuple(_shortened(state, prepared) for _ in range(size))
         mhz, celsius = glance()
         windows.append(Window(samples=samples, ended_s=state.clock() - began, mhz=mhz, celsius=celsius))
         moves = unsteady(windows, plan.steady)
@@ -41,6 +41,12 @@ def warm_up(state: Run, prepared: Prepared, step_s: float, glance: Glance) -> No
         state.warmup_s = taken
     else:
         state.warnings.append(f"not steady after {taken:.1f} s of warm-up: {moves}")
+
+
+def _shortened(state: Run, prepared: Prepared) -> float:
+    seconds = state.time(prepared.step)
+    state.shorten(seconds)
+    return seconds
 
 
 def sample(state: Run, prepared: Prepared) -> None:

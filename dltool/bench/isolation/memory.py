@@ -61,12 +61,17 @@ def held_bytes(pid: int) -> int | None:
 
 
 def watcher(pid: int, most: int | None, available: Callable[[], int | None] = available_bytes) -> Callable[[], str | None]:
-    """A function that tells why the process must be ended for its memory, in words; None while it need not."""
+    """A function that tells why the process must be ended for its memory, in words; None while it need not.
+
+    What it holds at first is not counted: it shares most of that with the process that it was forked from.
+    """
+    at_first = held_bytes(pid) or 0
 
     def look() -> str | None:
-        held = held_bytes(pid)
-        if held is None or most is None:
+        now = held_bytes(pid)
+        if now is None or most is None:
             return None
+        held = now - at_first
         if held > most:
             return f"took more than {most / 2**30:.1f} GiB of memory"
         left = available()

@@ -32,7 +32,7 @@ def run(
     """
     chosen = list(cases)
     began = clock()
-    kept = _Kept(workers, device)
+    kept = Kept(workers, device)
     try:
         for number, (name, workload) in enumerate(chosen):
             progress(harness.describe(name, workload))
@@ -41,7 +41,7 @@ def run(
         kept.end()
 
 
-class _Kept:
+class Kept:
     """The children of one device: one for each case on a CPU, one for as long as it is well on a GPU."""
 
     def __init__(self, workers: Workers, device: Device) -> None:
@@ -50,6 +50,11 @@ class _Kept:
         self._child: Child | None = None
 
     def measure(self, name: str, workload: Workload, plan: Plan) -> Measurement:
+        """One case; whatever becomes of it is a row.
+
+        Raises:
+            harness.Interrupted: Ctrl-C.
+        """
         child = self._child or self._workers.make_child()
         self._child = None
         most = memory.limit(memory.available_bytes())
@@ -70,6 +75,7 @@ class _Kept:
         return measured
 
     def end(self) -> None:
+        """End the child that is kept."""
         if self._child is not None:
             self._workers.end(self._child)
 

@@ -64,7 +64,7 @@ class Workers:
         self._lock = threading.Lock()
         self._server: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
-        self._ready = False
+        self._ready = self._closed = False
         self._start()
 
     def __enter__(self) -> Workers:
@@ -74,7 +74,11 @@ class Workers:
         self.close()
 
     def close(self) -> None:
-        """End the server, and with it all children."""
+        """End the server, and with it all children; no others are made."""
+        self._closed = True
+        self._drop_server()
+
+    def _drop_server(self) -> None:
         if self._channel is not None:
             self._channel.close()
         if self._server is not None:
@@ -142,7 +146,7 @@ class Workers:
             except (EOFError, OSError) as error:
                 ours.close()
                 errors.close()
-                self.close()
+                self._drop_server()
                 raise CannotRun(f"no process for the benchmark could be made: {error or 'its server ended'}",
                                 remedy="Free memory or processes (ulimit -u), and try again.") from None  # fmt: skip
 
@@ -207,7 +211,7 @@ class Workers:
             status: int = receive(channel)
             channel.settimeout(None)
             return status
-        self.close()  # it waits for a child that is stuck in the kernel: the next call starts another
+        self._drop_server()  # it waits for a child that is stuck in the kernel: the next call starts another
         return None
 
     def _start(self) -> None:
@@ -224,6 +228,8 @@ class Workers:
 
     def _server_channel(self) -> socket.socket:
         """The way to the server, once it has imported everything."""
+        if self._closed:
+            raise EOFError
         if self._channel is None:
             self._start()
         assert self._channel is not None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from dltool.bench.isolation.workers import Workers
     from dltool.bench.journal import Journal
     from dltool.bench.plan import Plan
+    from dltool.catalog import Board
     from dltool.machine import Machine
     from dltool.results import Measurement
 
@@ -41,6 +40,9 @@ Precision = Annotated[
         metavar="PERCENT",
     ),
 ]
+AllGpus = Annotated[
+    bool, typer.Option("--all-gpus", help="Every visible GPU one at a time, then all at once: spread, and who is behind.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,20 @@ class How:
 
     resume: Resume = False
     precision: Precision = None
+    all_gpus: AllGpus = False
+
+    def check(self, device: str | None) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            UsageError: --all-gpus with a device or with --resume; a precision that is none.
+        """
+        if self.all_gpus and (self.resume or device is not None):
+            other = "--resume" if self.resume else "--device"
+            raise UsageError(
+                f"--all-gpus and {other} do not go together", remedy="CUDA_VISIBLE_DEVICES=0,1 chooses among GPUs."
+            )
+        _ = self.precision_share
 
     @property
     def precision_share(self) -> float | None:
@@ -98,35 +114,90 @@ def run(
 ) -> None:
     """Measure a suite, each case in a process of its own; on Ctrl-C, show and keep what there is."""
     from dltool import probe, redact, units
-    from dltool.bench import plan
     from dltool.bench.isolation.workers import Workers
 
     how = how or How()
-    precision = how.precision_share
+    how.check(device)
     stop_as_on_ctrl_c()
     gc.enable()  # off since the start of the command, see dltool.cli
     budget_s = units.parse_seconds(budget)
     with Workers() as workers:
         machine = probe.read(measure_clock=True)  # while torch is imported over there
-        where = find(device, machine, workers)
-        chosen = list({_key(*case): case for case in suite(where, axes)}.values())  # a case that is named twice is one
-        journal = _journal(command, axes, where, len(chosen), resume=how.resume, quiet=out.quiet)
-        left = [case for case in chosen if _key(*case) not in journal.done]
-        if budget_s < plan.least_budget(len(chosen)):
-            say(f"warning: {budget_s:g} s are too little for {len(chosen)} cases: give --budget "
-                f"{plan.least_budget(len(chosen)):.0f}s or more", quiet=out.quiet)  # fmt: skip
-        share = budget_s * len(left) / max(1, len(chosen))
-        measured, interrupted = _measure(
-            left, where, plan.Plan.for_budget(share, len(left), precision=precision), workers, journal, out
-        )
-    rows = [measured.get(_key(*case)) or journal.done.get(_key(*case)) for case in chosen]
+        if how.all_gpus:
+            found = _on_all_gpus(suite, axes, machine, budget_s, how, workers, out)
+        else:
+            found = _on_one(command, suite, axes, find(device, machine, workers), budget_s, how, workers, out)
     shown = redact.redact(machine, probe.redactor(machine))
-    result = report(command, machine=shown, boards=(where.board,), interrupted=interrupted,
-                    measurements=tuple(row for row in rows if row is not None))  # fmt: skip
+    result = report(command, machine=shown, boards=found.boards, interrupted=found.interrupted, measurements=found.rows)
+    finish(result, out, keep=result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What a run came to."""
+
+    rows: tuple[Measurement, ...]
+    boards: tuple[Board, ...]
+    interrupted: bool
+
+
+def _on_one(
+    command: str,
+    suite: Callable[[Any, suites.Axes], suites.Cases],
+    axes: suites.Axes,
+    where: Device,
+    budget_s: float,
+    how: How,
+    workers: Workers,
+    out: Output,
+) -> _Found:
+    from dltool.cli.bench.resuming import journal_of
+
+    chosen = {_key(*case): case for case in suite(where, axes)}  # a case that is named twice is one
+    journal = journal_of(command, axes, where, len(chosen), resume=how.resume, quiet=out.quiet)
+    left = {key: case for key, case in chosen.items() if key not in journal.done}
+    share = budget_s * len(left) / max(1, len(chosen))
+    measured, interrupted = _measure(left, where, _plan(share, len(left), how, out), workers, journal, out)
     journal.close(finished=not interrupted)
     if journal.trouble:
         say(f"warning: this run could not be kept while it went on: {journal.trouble}", quiet=out.quiet)
-    finish(result, out, keep=result)
+    rows = [measured.get(key) or journal.done.get(key) for key in chosen]
+    return _Found(rows=tuple(row for row in rows if row is not None), boards=(where.board,), interrupted=interrupted)
+
+
+def _on_all_gpus(
+    suite: Callable[[Any, suites.Axes], suites.Cases],
+    axes: suites.Axes,
+    machine: Machine,
+    budget_s: float,
+    how: How,
+    workers: Workers,
+    out: Output,
+) -> _Found:
+    from dltool.bench import all_gpus, devices
+    from dltool.render.progress import progress
+
+    places: tuple[Device, ...] = _asked(workers, devices.visible_gpus, machine)
+    chosen = suite(places[0], axes)
+    parts = all_gpus.rounds(len(chosen), len(places))
+    rows: list[Measurement] = []
+    interrupted = False
+    try:
+        with progress(parts, quiet=out.quiet) as tell:
+            rows.extend(all_gpus.run(chosen, places, _plan(budget_s, parts, how, out), workers, progress=tell))
+    except KeyboardInterrupt:
+        interrupted = True
+    return _Found(rows=tuple(rows), boards=tuple(place.board for place in places), interrupted=interrupted)
+
+
+def _plan(budget_s: float, cases: int, how: How, out: Output) -> Plan:
+    """The plan for so many cases, with a warning where they cannot all be measured well in that time."""
+    from dltool.bench import plan
+
+    least = plan.least_budget(cases)
+    if budget_s < least:
+        say(f"warning: {budget_s:g} s are too little for {cases} cases: give --budget {least:.0f}s or more", quiet=out.quiet)
+    return plan.Plan.for_budget(budget_s, cases, precision=how.precision_share)
 
 
 def stop_as_on_ctrl_c() -> None:
@@ -143,18 +214,23 @@ def find(device: str | None, machine: Machine, workers: Workers) -> Device:
         CannotRun: torch is missing or broken, or the device cannot be used.
     """
     from dltool.bench import devices
+
+    found: Device = _asked(workers, devices.find, device, machine)
+    return found
+
+
+def _asked(workers: Workers, function: Callable[..., Any], *arguments: Any) -> Any:
     from dltool.bench.isolation.workers import Died
     from dltool.errors import CannotRun
 
     try:
-        found: Device = workers.call(devices.find, device, machine, timeout_s=180)
+        return workers.call(function, *arguments, timeout_s=180)
     except Died as death:
-        raise CannotRun(f"looking for the device, torch {death}", remedy="dltool doctor tells what is wrong with it.") from None
-    return found
+        raise CannotRun(f"looking for devices, torch {death}", remedy="dltool doctor tells what is wrong with it.") from None
 
 
 def _measure(
-    cases: suites.Cases, where: Device, plan: Plan, workers: Workers, journal: Journal, out: Output
+    cases: Mapping[str, tuple[str, Workload]], where: Device, plan: Plan, workers: Workers, journal: Journal, out: Output
 ) -> tuple[Mapping[str, Measurement], bool]:
     """The measurements by case, and whether they were broken off."""
     from dltool.bench import harness
@@ -162,10 +238,10 @@ def _measure(
     from dltool.render.progress import progress
 
     measured: dict[str, Measurement] = {}
-    keys = [_key(*case) for case in cases]
+    keys = list(cases)
     try:
         with progress(len(cases), quiet=out.quiet) as tell:
-            for key, measurement in zip(keys, runs.run(cases, where, plan, workers, progress=tell), strict=False):
+            for key, measurement in zip(keys, runs.run(cases.values(), where, plan, workers, progress=tell), strict=False):
                 measured[key] = measurement
                 journal.add(key, measurement)
     except harness.Interrupted as stop:
@@ -180,33 +256,3 @@ def _key(name: str, workload: Workload) -> str:
     from dltool.bench import harness
 
     return harness.describe(name, workload)
-
-
-def _journal(command: str, axes: suites.Axes, where: Device, cases: int, *, resume: bool, quiet: bool) -> Journal:
-    """The file of this run, or of the one that it continues, which is said."""
-    import datetime
-
-    from dltool import __version__, store
-    from dltool.bench import harness
-    from dltool.bench.journal import Head, Journal, take_over
-
-    folder = store.directory() / "unfinished"
-    key = {
-        "command": command,
-        "parameters": " ".join(f"{name}={','.join(values)}" for name, values in sorted(axes.items())),
-        "device": f"{where.name} {where.board.name}",
-        "threads": str(where.threads),
-        "dltool": __version__,
-        "harness": str(harness.HARNESS_VERSION),
-        "python": sys.executable,
-        "visible": os.environ.get("CUDA_VISIBLE_DEVICES", "all"),
-    }
-    if resume:
-        found = take_over(folder, key)
-        if found is not None:
-            done = len(found.done)
-            say(f"continuing the run of {found.head.created}: {done} of {cases} cases are taken over", quiet=quiet)
-            return found
-        say("nothing to continue: no run of this command, device and settings was broken off", quiet=quiet)
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    return Journal(folder, Head(key=key, created=now, cases=cases))
