@@ -146,3 +146,12 @@ def test_exit_codes_of_reports():
     assert Report(findings=(warn,)).exit_code(Status.WARN) == 1
     assert Report(findings=(crash,)).exit_code() == 1
     assert Report(findings=(crash,), interrupted=True).exit_code() == 130
+
+
+def test_burst_and_cold_times_are_shown_where_they_differ():
+    from msgspec.structs import replace
+
+    shown = text(Report(measurements=(replace(MEASURED, burst_s=0.6e-3, cold_s=0.9e-3),)))
+    assert "a step at other times" in shown
+    assert "600 µs right after the start, 900 µs with a cold cache" in shown
+    assert "other times" not in text(Report(measurements=(replace(MEASURED, burst_s=0.705e-3, cold_s=0.69e-3),)))
