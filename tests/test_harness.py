@@ -264,3 +264,23 @@ def test_a_machine_that_becomes_busy_cannot_stretch_a_sample_to_minutes():
     assert result.steps_per_sample <= 4
     assert result.median_s == pytest.approx(1e-2)
     assert time.now < 2.5
+
+
+def test_making_and_checking_the_data_is_part_of_the_budget():
+    from dltool.bench import Prepared
+
+    time = FakeTime()
+
+    class Large(Scripted):
+        def prepare(self, device):
+            time.now += 0.2 * self.size / 1000
+
+            def verify():
+                time.now += 0.2
+                return self.verified
+
+            return Prepared(lambda: 0.01, verify)
+
+    rows = list(harness.run([("x", Large())] * 10, time.device(), Plan.for_budget(20.0, 10), clock=time.clock))
+    assert all(row.seconds for row in rows)
+    assert time.now == pytest.approx(20, rel=0.05)

@@ -29,6 +29,8 @@ class Run:
     warnings: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     steps: int = 1
+    prepare_s: float = 0.0
+    """What making the data took; looking at all of it again, to check the result, takes about as long."""
     warmup_s: float | None = None
     burst_s: float | None = None
     cold_s: float | None = None

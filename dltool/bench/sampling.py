@@ -52,7 +52,8 @@ def _shortened(state: Run, prepared: Prepared) -> float:
 def sample(state: Run, prepared: Prepared) -> None:
     """Sample for the time that the plan leaves, or until the median is known as well as the plan wants."""
     began, cpu_began = state.clock(), time.process_time()
-    sampling_s = min(state.plan.sampling_s, max(state.began + state.plan.case_s - began, state.plan.sampling_s / 3))
+    left_s = state.began + state.plan.case_s - began - state.prepare_s
+    sampling_s = min(state.plan.sampling_s, max(left_s, state.plan.sampling_s / 3))
     flush = _flush_worth_it(state)
     hot_s = sampling_s * (1 - _COLD_SHARE) if flush is not None else sampling_s
     while _goes_on(state, hot_s - (state.clock() - began), hot_s):

@@ -45,7 +45,9 @@ def fitting_size(state: Run) -> tuple[Workload, Prepared, float]:
 
 
 def _tried(state: Run, size: Workload) -> tuple[Workload, Prepared, float]:
+    began = state.clock()
     prepared = size.prepare(state.device)
+    state.prepare_s = state.clock() - began
     state.device.timer(prepared.step, 1)  # compiling, loading and choosing an algorithm are not the work
     return size, prepared, _quickest_step(state, prepared)
 
