@@ -164,9 +164,18 @@ class Conditions(Struct, frozen=True, kw_only=True):
     temperature_c: Span | None = None
     throttle: tuple[str, ...] | None = None
     other_processes: int | None = None
+    other_names: tuple[str, ...] = ()
+    """What the other programs on the GPU are called, where this process may see them."""
     load_average: float | None = None
     """Of the host, over the last minute, when the case began."""
     cpu_mhz: float | None = None
+    """On a CPU: timed right after the last sample."""
+    preemptions: int | None = None
+    """On a CPU: how often a thread of the benchmark had to make room for another program."""
+    quota_wait_s: float | None = None
+    """For how long the control group's CPU quota stopped it."""
+    steal: float | None = None
+    """The share of the processors' time that the hypervisor gave to others."""
 
 
 class Shares(Struct, frozen=True, kw_only=True):

@@ -431,6 +431,45 @@ class TestBench:
         assert re.search(rb"read .* [kMG]B/s", output)  # however slow a busy machine is
         assert dltool("report", "list").stdout.count("bench memory") == 1
 
+    def test_a_run_that_was_killed_is_continued(self, dltool, tmp_path):
+        arguments = ("bench", "memory", "--budget", "4s", "--device", "cpu", "--set", "bytes=1048576")
+        with self.on_a_terminal(dltool, tmp_path, *arguments) as (process, read_until):
+            read_until(b"memory kernel=copy")  # two cases are done
+            process.kill()
+            process.communicate(timeout=60)
+        assert "No report is stored" in dltool("report", "list").stdout
+        other = dltool("bench", "memory", "--budget", "1s", "--device", "cpu", "--set", "bytes=524288", "--resume")
+        assert "nothing to continue" in other.stderr
+        again = dltool(*arguments, "--resume", "--json")
+        assert re.search(r"continuing the run of [0-9T:+-]+: 2 of 4 cases are taken over", again.stderr)
+        rows = json.loads(again.stdout)["measurements"]
+        assert [row["params"]["kernel"] for row in rows] == ["read", "write", "copy", "triad"]
+        assert all(row["rate"] for row in rows)
+        assert not [path for path in tmp_path.rglob("*.run.jsonl") if "1048576" in path.read_text()]  # it is a report now
+
+    def test_a_case_that_is_killed_is_a_row(self, dltool, tmp_path):
+        arguments = ("bench", "memory", "--budget", "6s", "--device", "cpu", "--set", "bytes=1048576", "--json")
+        with self.on_a_terminal(dltool, tmp_path, *arguments) as (process, read_until):
+            read_until(b"memory kernel=write")
+            killed = [pid for pid in descendants(process.pid) if is_session_leader(pid)]
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+            rows = json.loads(process.communicate(timeout=60)[0])["measurements"]
+        assert killed
+        lost = [row for row in rows if row["not_run"]]
+        assert [row["params"]["kernel"] for row in lost] == ["write"]
+        assert "was killed by SIGKILL" in lost[0]["not_run"]
+
+    def test_a_budget_too_small_says_what_is_needed(self, dltool):
+        run = dltool("bench", "memory", "--budget", "1s", "--device", "cpu", "--set", "bytes=65536")
+        assert "1 s are too little for 4 cases: give --budget 2s or more" in run.stderr
+
+    @pytest.mark.parametrize("text", ["much", "0", "-1%", "100%"])
+    def test_a_precision_that_is_none(self, dltool, text):
+        run = dltool("bench", "memory", f"--precision={text}")
+        assert run.returncode == 2
+        assert "not a percentage" in run.stderr
+
     def test_kill_leaves_no_half_report(self, dltool, tmp_path):
         arguments = [sys.executable, "-m", "dltool", "bench", "memory", "--budget", "60s", "--device", "cpu"]
         with subprocess.Popen(
@@ -439,3 +478,19 @@ class TestBench:
             time.sleep(3)
             process.kill()
         assert "No report is stored" in dltool("report", "list").stdout
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that this one and its children started."""
+    found, parents = [], {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    level = {pid}
+    while level := {child for child, parent in parents.items() if parent in level}:
+        found += level
+    return found
+
+
+def is_session_leader(pid: int) -> bool:
+    return os.getsid(pid) == pid

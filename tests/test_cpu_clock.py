@@ -7,7 +7,7 @@ import platform
 
 import pytest
 
-from dltool.probe import cpu_clock
+from dltool import cpu_clock
 
 known = pytest.mark.skipif(
     platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"), reason="no timing loop for this system"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from dltool import machine, probe
+from dltool import cpu_clock, machine, probe
 from dltool.errors import UsageError
 from dltool.machine import Machine
-from dltool.probe import cpu_clock, driver, host, kernel_log, nvml, python_env, toolkit
+from dltool.probe import driver, host, kernel_log, nvml, python_env, toolkit
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 A workload is a frozen dataclass whose fields are its parameters, under the same names from the command line to the column of
 the table. It declares the work that it cannot avoid; the harness times, checks and divides. Importing one imports no torch.
+
+The module of a workload says by a function `default_cases(device, suite)` what it adds to `dltool bench quick`, `standard` and
+`full`: see `dltool.bench.suites`.
 """
 
 from __future__ import annotations

@@ -1,24 +1,22 @@
-"""The devices that a benchmark runs on, and how time is told on each."""
+"""The devices that a benchmark runs on."""
 
 from __future__ import annotations
 
 import re
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dltool.bench.timers import Step, Timer, cuda_timer, host_timer
 from dltool.catalog import Board
 from dltool.errors import CannotRun, UsageError
 from dltool.live import live_board, part_of
-from dltool.machine import Machine
+from dltool.machine import Gpu, Machine
 from dltool.peaks import cpu_board
 from dltool.results import Scalar
 
-Step = Callable[[], object]
-Timer = Callable[[Step, int], float]
-"""Runs a step so many times, back to back, and tells the seconds that all of them took."""
+__all__ = ["Device", "Step", "Timer", "cuda_timer", "find", "host_timer", "import_torch", "settings", "visible_gpus"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +81,19 @@ def find(name: str | None, machine: Machine) -> Device:
     return _cuda(torch, int(index or 0), machine)
 
 
+def visible_gpus(machine: Machine) -> tuple[Device, ...]:
+    """Every GPU that torch can use, as CUDA_VISIBLE_DEVICES leaves and orders them; a MIG instance is one.
+
+    Raises:
+        CannotRun: there is none.
+    """
+    torch = import_torch()
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
+        raise CannotRun("torch sees no CUDA device", remedy="dltool doctor tells why.")
+    return tuple(_cuda(torch, index, machine) for index in range(count))
+
+
 def _cpu(torch: Any, machine: Machine) -> Device:
     return Device(
         name="cpu",
@@ -100,9 +111,7 @@ def _cuda(torch: Any, index: int, machine: Machine) -> Device:
     from dltool import names
 
     properties = torch.cuda.get_device_properties(index)
-    bus = getattr(properties, "pci_bus_id", None)
-    gpus = [gpu for gpu in machine.gpus if bus is not None and _bus_number(gpu.pci_bus_id) == bus]
-    gpu = gpus[0] if len(gpus) == 1 else (machine.gpus[0] if len(machine.gpus) == 1 else None)
+    gpu = _same_gpu(properties, machine.gpus)
     known = names.identify(
         name=properties.name,
         device_id=gpu.pci_device_id if gpu else None,
@@ -124,38 +133,30 @@ def _cuda(torch: Any, index: int, machine: Machine) -> Device:
     )
 
 
-def _bus_number(bus_id: str | None) -> int | None:
-    """The bus in "0000:1b:00.0"."""
-    parts = (bus_id or "").split(":")
-    return int(parts[-2], 16) if len(parts) >= 2 else None
+def _same_gpu(properties: Any, gpus: Sequence[Gpu]) -> Gpu | None:
+    """The GPU at the PCI address that torch tells; what an older torch does not tell of it is not compared."""
+    parts = [getattr(properties, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
+    if parts[1] is None:
+        return gpus[0] if len(gpus) == 1 else None
+    found = [
+        gpu
+        for gpu in gpus
+        if (address := _address(gpu.pci_bus_id)) is not None
+        and all(told is None or told == here for told, here in zip(parts, address, strict=True))
+    ]
+    return found[0] if len(found) == 1 else (gpus[0] if len(gpus) == 1 else None)
 
 
-def host_timer(step: Step, steps: int) -> float:
-    """Seconds by the clock of the host; right for what runs on the CPU."""
-    began = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return time.perf_counter() - began
-
-
-def cuda_timer(torch: Any, index: int) -> Timer:
-    """A timer by CUDA events on the device's own stream, so that the launches of the host are not counted."""
-
-    def timer(step: Step, steps: int) -> float:
-        with torch.cuda.device(index):
-            began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            began.record()
-            for _ in range(steps):
-                step()
-            ended.record()
-            ended.synchronize()
-            return float(began.elapsed_time(ended)) / 1e3
-
-    return timer
+def _address(bus_id: str | None) -> tuple[int, int, int] | None:
+    """Domain, bus and device of "00000000:1b:00.0"."""
+    match = re.fullmatch(r"(?:([0-9a-fA-F]+):)?([0-9a-fA-F]+):([0-9a-fA-F]+)(?:\.[0-9a-fA-F]+)?", bus_id or "")
+    return (int(match[1] or "0", 16), int(match[2], 16), int(match[3], 16)) if match else None
 
 
 def settings(device: Device) -> Mapping[str, Scalar]:
     """The versions and switches that a figure from this device depends on."""
+    if device.kind not in ("cpu", "cuda"):
+        return {}
     torch = import_torch()
     common: dict[str, Scalar] = {"torch": str(torch.__version__), "fp32_precision": torch.get_float32_matmul_precision()}
     if device.kind == "cpu":

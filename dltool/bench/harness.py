@@ -1,88 +1,59 @@
 """Cases in, measurements out: try small, warm up until steady, sample for a time, check the result, divide.
 
 The timer, the wall clock and the device are arguments, so that a test runs all of this in microseconds with scripted times.
+Everything here runs in the process that calls it; `dltool.bench.isolation` gives each case a process of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
 
 from dltool import units
-from dltool.bench import Prepared, Workload, stats
+from dltool.bench import Prepared, Workload, sampling, sizing, stats, timers
 from dltool.bench.conditions import Sampler
 from dltool.bench.devices import Device, import_torch, settings
+from dltool.bench.plan import Plan
+from dltool.bench.run_state import Run, describe, parameters
 from dltool.errors import DltoolError
-from dltool.results import Conditions, Measurement, Scalar, Verified
+from dltool.results import Conditions, Measurement, Verified
 
-HARNESS_VERSION = 1
+__all__ = [
+    "CANNOT",
+    "CLOCK_TIMED_FROM_S",
+    "HARNESS_VERSION",
+    "Interrupted",
+    "Plan",
+    "Progress",
+    "describe",
+    "failed",
+    "measure",
+    "own_precision",
+    "parameters",
+    "result",
+    "run",
+    "shared",
+    "why",
+]
+HARNESS_VERSION = 2
 """Raised whenever the way of measuring changes: figures of different versions are not compared."""
-_TICK_S = 1e-6
-"""No step counts as shorter: below the tick of CUDA events (half of this) a single one reads as nothing."""
 Progress = Callable[[str], None]
+_STEAL = 0.02
+CLOCK_TIMED_FROM_S = 0.3
+"""Timing the clock of a CPU takes some 30 ms, which shorter samplings do not spend."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How long to measure one case. Seconds."""
-
-    case_s: float = math.inf
-    """What all of the case may take; sampling ends then, but not before a third of its own time."""
-    sampling_s: float = 2.0
-    warmup_s: float = 2.0
-    """The most that the warm-up may take; it ends earlier, as soon as it is steady."""
-    sample_s: float = 0.01
-    """Shortest sample: shorter steps are repeated within one, so that reading the clock costs nothing."""
-    step_s: float = 0.5
-    """Longest step: a case that would take longer is measured at a smaller size, which is said."""
-    cap_s: float = 30.0
-    """After so much wall time the case ends with what it has."""
-    window: int = 5
-    steady: float = 0.01
-    """Medians of three windows within this of one another are steady."""
-
-    @classmethod
-    def for_budget(cls, budget_s: float, case_count: int) -> Plan:
-        """Share a budget among cases; what trying, warming up and checking take is taken from the sampling."""
-        share = budget_s / max(1, case_count)
-        return cls(
-            case_s=share * 0.98,
-            sampling_s=share,
-            warmup_s=min(0.3 * share, 0.3 + 0.03 * share, 5.0),
-            step_s=share / 8,
-            cap_s=max(2.0, share * 3),
-        )
-
-
-@dataclass(slots=True)
-class _Run:
-    """The state of one case while it is measured."""
-
-    workload: Any
-    device: Device
-    plan: Plan
-    clock: Callable[[], float]
-    began: float
-    warnings: list[str] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    steps: int = 1
-    warmup_s: float | None = None
-
-    def time_left(self) -> bool:
-        return self.clock() - self.began < self.plan.cap_s
+CANNOT = (DltoolError, RuntimeError, NotImplementedError, ValueError, TypeError, MemoryError, OverflowError)
+"""How workloads, and torch, say that they cannot do a thing."""
 
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C in the middle of a case; `partial` is what it had by then."""
 
     def __init__(self, partial: Measurement) -> None:
-        super().__init__()
+        super().__init__(partial)
         self.partial = partial
 
 
@@ -94,19 +65,28 @@ def run(
     clock: Callable[[], float] = time.perf_counter,
     progress: Progress = lambda _text: None,
 ) -> Iterator[Measurement]:
-    """Measure every case, one after the other; one that cannot run is a measurement that says why.
+    """Measure every case, one after the other, in this process; one that cannot run is a measurement that says why.
+
+    What a case leaves of a budget is shared by those after it.
 
     Raises:
         Interrupted: Ctrl-C; holds the measurement of the case in hand.
     """
-    with _own_precision(device):
-        for name, workload in cases:
+    chosen = list(cases)
+    began = clock()
+    with own_precision(device):
+        for number, (name, workload) in enumerate(chosen):
             progress(describe(name, workload))
-            yield measure(name, workload, device, plan, clock=clock)
+            yield measure(name, workload, device, shared(plan, clock() - began, len(chosen) - number), clock=clock)
+
+
+def shared(plan: Plan, spent_s: float, cases_left: int) -> Plan:
+    """The plan of the next case after so much of the budget is spent."""
+    return plan.with_left((plan.budget_s or 0.0) - spent_s, cases_left)
 
 
 @contextlib.contextmanager
-def _own_precision(device: Device) -> Iterator[None]:
+def own_precision(device: Device) -> Iterator[None]:
     """Workloads choose how torch multiplies fp32; whoever called gets back what was set before."""
     if device.kind not in ("cpu", "cuda"):
         yield
@@ -119,16 +99,6 @@ def _own_precision(device: Device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def describe(name: str, workload: Workload) -> str:
-    """A case in a few words, for the progress display."""
-    return " ".join([name, *(f"{key}={value}" for key, value in parameters(workload).items())])
-
-
-def parameters(workload: Workload) -> dict[str, Scalar]:
-    """The fields of a workload: the result repeats what was run."""
-    return {field.name: getattr(workload, field.name) for field in dataclasses.fields(workload)}  # type: ignore[arg-type]
-
-
 def measure(
     name: str, workload: Workload, device: Device, plan: Plan, *, clock: Callable[[], float] = time.perf_counter
 ) -> Measurement:
@@ -137,130 +107,47 @@ def measure(
     Raises:
         Interrupted: Ctrl-C.
     """
-    state = _Run(workload, device, plan, clock, clock())
-    sampler = Sampler(device)
+    state = Run(workload, device, plan, clock, clock())
+    sampler = Sampler(device, measure_clock=plan.sampling_s >= CLOCK_TIMED_FROM_S)
     verified: Verified | None = None
     not_run: str | None = None
     prepared: Prepared | None
     try:
-        state.workload, prepared, step_s = _fitting_size(state)
-        state.steps = max(1, round(plan.sample_s / max(step_s, _TICK_S)))
-        _warm_up(state, prepared, step_s)
+        state.workload, prepared, step_s = sizing.fitting_size(state)
+        state.suit(step_s, prepared.step)
+        sampling.warm_up(state, prepared, step_s, sampler.glance)
         with sampler:
-            _sample(state, prepared)
+            sampling.sample(state, prepared)
         verified = prepared.verify()
     except KeyboardInterrupt:
         state.warnings.append("interrupted: fewer samples than planned, result not verified")
-        raise Interrupted(_result(name, state, sampler.conditions(), None, None if state.seconds else "interrupted")) from None
-    except DltoolError as error:
-        not_run = str(error)
-    except (
-        RuntimeError,
-        NotImplementedError,
-        ValueError,
-        TypeError,
-        MemoryError,
-        OverflowError,
-    ) as error:  # torch says so when it cannot do a thing
-        not_run = _first_line(error)
+        raise Interrupted(result(name, state, sampler, None, None if state.seconds else "interrupted")) from None
+    except CANNOT as error:
+        not_run = why(error)
     finally:
         prepared = None  # the arrays go before the memory that they took is given back
-        _release(device)
-    return _result(name, state, sampler.conditions(), verified, not_run)
+        with contextlib.suppress(ImportError, RuntimeError):  # a GPU that failed cannot give anything back
+            state.release()
+    return result(name, state, sampler, verified, not_run)
 
 
-def _fitting_size(state: _Run) -> tuple[Workload, Prepared, float]:
-    """Climb from tiny to the size asked for, as long as the next step is foreseen to stay within `plan.step_s`.
-
-    Returns:
-        The largest size that fits, prepared, and the seconds that one of its steps takes.
-    """
-    tried: list[tuple[int, float]] = []
-    best: tuple[Workload, Prepared, float] | None = None
-    for size in state.workload.sizes():
-        foreseen = _foresee(tried, _cost(size))
-        if best is not None and (foreseen > state.plan.step_s or not state.time_left()):
-            asked = describe("asked for", state.workload)
-            state.warnings.append(
-                f"measured at a smaller size: one step as {asked} would take {units.seconds(foreseen)} or more"
-            )
-            break
-        best = None  # let go of the smaller arrays before the larger are made
-        prepared = size.prepare(state.device)
-        state.device.timer(prepared.step, 1)  # compiling, loading and choosing an algorithm are not the work
-        best = (size, prepared, _quickest_step(state, prepared))
-        tried.append((_cost(size), best[2]))
-    if best is None:
-        raise ValueError("the workload offers no size")
-    return best
+def failed(name: str, workload: Workload, device: Device, reason: str) -> Measurement:
+    """The row of a case of which nothing is known but why it did not run."""
+    return Measurement(
+        workload=name,
+        params=parameters(workload),
+        device=f"{device.name} {device.board.name}",
+        dtype=workload.dtype,
+        work=workload.work(),
+        rate_unit=workload.rate_unit,
+        settings={"harness": HARNESS_VERSION},
+        not_run=reason,
+    )
 
 
-def _foresee(tried: list[tuple[int, float]], cost: int) -> float:
-    """Seconds of a step of this cost: along the line through the last two sizes, which leaves out what every step costs.
-
-    One tiny size alone foretells nothing: on a busy machine it tells how long a thread waits for its turn.
-    """
-    if len(tried) < 2:
-        return 0.0
-    last_cost, last_s = tried[-1]
-    before_cost, before_s = tried[-2]
-    slope = max(0.0, last_s - before_s) / max(1, last_cost - before_cost)
-    return last_s + slope * (cost - last_cost)
-
-
-def _quickest_step(state: _Run, prepared: Prepared) -> float:
-    """Seconds of the quickest of a few steps: the first ones of a tiny size tell more of waking threads than of the work."""
-    times: list[float] = []
-    while len(times) < 20 and sum(times) < 3 * state.plan.sample_s:
-        times.append(state.device.timer(prepared.step, 1))
-    return min(times)
-
-
-def _cost(workload: Workload) -> int:
-    work = workload.work()
-    return max(work.ops, work.bytes)
-
-
-def _warm_up(state: _Run, prepared: Prepared, step_s: float) -> None:
-    """Run until three windows of samples in a row have the same median, or the time for it is up."""
-    plan, began = state.plan, state.clock()
-    medians: list[float] = []
-    size = min(plan.window, max(1, int(plan.warmup_s / (6 * max(step_s, _TICK_S) * state.steps))))
-    while state.clock() - began < plan.warmup_s and state.time_left():
-        window = [state.device.timer(prepared.step, state.steps) / state.steps for _ in range(size)]
-        medians.append(statistics.median(window))
-        last = medians[-3:]
-        if len(last) == 3 and max(last) - min(last) <= max(plan.steady, _noise(window)) * last[-1]:
-            state.warmup_s = state.clock() - began
-            return
-    state.warnings.append(f"not steady after {state.clock() - began:.1f} s of warm-up")
-
-
-def _noise(window: list[float]) -> float:
-    """What the median of a window moves by chance: about its interquartile range over the root of its size."""
-    spread = stats.iqr(window) or 0.0
-    return float(spread / max(statistics.median(window), _TICK_S) / len(window) ** 0.5)
-
-
-def _sample(state: _Run, prepared: Prepared) -> None:
-    began, cpu_began = state.clock(), time.process_time()
-    sampling_s = min(state.plan.sampling_s, max(state.began + state.plan.case_s - began, state.plan.sampling_s / 3))
-    while state.clock() - began < sampling_s and state.time_left():
-        state.seconds.append(state.device.timer(prepared.step, state.steps) / state.steps)
-    if not state.seconds:
-        state.seconds.append(state.device.timer(prepared.step, state.steps) / state.steps)
-    if state.device.kind == "cpu":
-        _notice_neighbours(state, state.clock() - began, time.process_time() - cpu_began)
-
-
-def _notice_neighbours(state: _Run, wall_s: float, cpu_s: float) -> None:
-    """A process that computes all the time gets all of its processors, unless others want them too."""
-    share = cpu_s / (wall_s * state.device.threads) if wall_s > 0 else 1.0
-    if 0 < share < 0.9:
-        state.warnings.append(f"got {share:.0%} of {state.device.threads} processors: other programs ran, or threads waited")
-
-
-def _result(name: str, state: _Run, conditions: Conditions, verified: Verified | None, not_run: str | None) -> Measurement:
+def result(name: str, state: Run, sampler: Sampler, verified: Verified | None, not_run: str | None) -> Measurement:
+    """The row of a case: what was measured of it, and what follows."""
+    conditions, power_w = sampler.conditions(), sampler.mean_power_w()
     workload, device, seconds = state.workload, state.device, state.seconds
     work = workload.work()
     unit = workload.rate_unit
@@ -288,11 +175,14 @@ def _result(name: str, state: _Run, conditions: Conditions, verified: Verified |
         peak=peak[0] if peak else None,
         peak_basis=peak[1] if peak else None,
         share_of_peak=rate / peak[0] if rate and peak else None,
+        burst_s=state.burst_s,
+        cold_s=state.cold_s,
+        energy_j=power_w * median if power_w is not None and median is not None else None,
         implementation=None if not_run else workload.implementation(device),
         conditions=conditions,
         verified=verified,
-        settings={**settings(device), "harness": HARNESS_VERSION},
-        overhead_s=state.clock() - state.began - sum(seconds) * state.steps,
+        settings={**settings(device), "timer": timers.name_of(state.timer or device.timer), "harness": HARNESS_VERSION},
+        overhead_s=max(0.0, state.clock() - state.began - sum(seconds) * state.steps),
         not_run=not_run,
     )
 
@@ -312,19 +202,18 @@ def _doubts(conditions: Conditions, verified: Verified | None) -> list[str]:
     if held:
         found.append(f"throttled: {', '.join(sorted(held))}")
     if conditions.other_processes:
-        found.append(f"{conditions.other_processes} other programs used this GPU")
+        named = f": {', '.join(conditions.other_names)}" if conditions.other_names else ""
+        found.append(f"{conditions.other_processes} other programs used this GPU{named}")
+    if conditions.quota_wait_s:
+        found.append(f"the control group's CPU quota stopped it for {units.seconds(conditions.quota_wait_s)}")
+    if conditions.steal is not None and conditions.steal > _STEAL:
+        found.append(f"the hypervisor gave {conditions.steal:.0%} of the processors' time to others")
     return found
 
 
-def _first_line(error: BaseException) -> str:
+def why(error: BaseException) -> str:
+    """Why a case did not run, in one line."""
+    if isinstance(error, DltoolError):
+        return str(error)
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
-
-
-def _release(device: Device) -> None:
-    """Give the device's memory back before the next case."""
-    if device.kind == "cuda":
-        with contextlib.suppress(ImportError):
-            import torch
-
-            torch.cuda.empty_cache()

@@ -35,6 +35,15 @@ def median_ci95(samples: Sequence[float]) -> tuple[float, float] | None:
     return ordered[rank - 1], ordered[count - rank]
 
 
+def half_width(samples: Sequence[float]) -> float:
+    """The wider side of that interval as a share of the median; infinite where there are too few samples for one."""
+    interval = median_ci95(samples)
+    median = statistics.median(samples)
+    if interval is None or median <= 0:
+        return math.inf
+    return max(median - interval[0], interval[1] - median) / median
+
+
 def _exact_rank(count: int) -> int:
     """The greatest 1-based rank r with P(fewer than r of n fall below the median) <= 2.5 %."""
     cumulative = 0

@@ -1,8 +1,17 @@
-"""Which cases a named benchmark run holds."""
+"""Which cases a named benchmark run holds.
+
+`quick`, `standard` and `full` ask every module of a registered workload for its part, by a function of the module:
+
+    def default_cases(device: Device, suite: str) -> Cases: ...
+
+It gives the cases of its workloads on this device in the suite of that name ("quick", "standard", "full"), each with the
+workload's registered name; none where the suite is not to hold it. `quick` is a minute, `standard` five, `full` twenty.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 
 from dltool import tables
 from dltool.bench import WORKLOADS, Workload, cases
@@ -12,6 +21,9 @@ from dltool.bench.workloads import memory as memory_workload
 
 Cases = list[tuple[str, Workload]]
 Axes = Mapping[str, Sequence[str]]
+SUITES = ("quick", "standard", "full")
+_FIRST = ("gemm", "memory")
+"""What a reader looks for first; the others follow by name."""
 
 
 def gemm(device: Device, axes: Axes) -> Cases:
@@ -30,5 +42,34 @@ def memory(device: Device, axes: Axes) -> Cases:
 
 
 def quick(device: Device, axes: Axes) -> Cases:
-    """Both: what this device computes and how fast it is fed. `axes` may only choose among the dtypes."""
-    return [*gemm(device, axes), *memory(device, {})]
+    """What this device computes and how fast it is fed. `axes` may only choose among the dtypes."""
+    return suite("quick", device, axes)
+
+
+def standard(device: Device, axes: Axes) -> Cases:
+    """Every kind of work that a network is made of."""
+    return suite("standard", device, axes)
+
+
+def full(device: Device, axes: Axes) -> Cases:
+    """The same at more sizes and in more variants."""
+    return suite("full", device, axes)
+
+
+def suite(name: str, device: Device, axes: Axes) -> Cases:
+    """The cases of all workloads in the suite of this name; dtypes in `axes` replace those of the matrix products."""
+    chosen: Cases = gemm(device, axes) if axes else []
+    for hook in _hooks():
+        chosen += [case for case in hook(device, name) if not (axes and case[0] == "gemm")]
+    return chosen
+
+
+def _hooks() -> list[Callable[[Device, str], Cases]]:
+    """`default_cases` of each module that registered a workload; a module is asked once, however many it registered."""
+    registered = dict(WORKLOADS)
+    order = [name for name in _FIRST if name in registered] + sorted(set(registered) - set(_FIRST))
+    modules = dict.fromkeys(registered[name].__module__ for name in order)
+    fallback = {gemm_workload.__name__: lambda device, _suite: gemm(device, {}),
+                memory_workload.__name__: lambda device, _suite: memory(device, {})}  # fmt: skip
+    found = [getattr(sys.modules[module], "default_cases", None) or fallback.get(module) for module in modules]
+    return [hook for hook in found if hook is not None]

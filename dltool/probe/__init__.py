@@ -211,7 +211,7 @@ def _replaced(facts: Any) -> Any:
 def _with_clock(machine: Machine) -> Machine:
     from msgspec.structs import replace
 
-    from dltool.probe import cpu_clock
+    from dltool import cpu_clock
 
     try:
         return replace(machine, cpu=replace(machine.cpu, mhz_measured=round(cpu_clock.measure(), 1)))

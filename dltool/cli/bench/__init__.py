@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dltool.cli.bench.running import Budget, DeviceName, Dtypes, Settings, axes_of, run
+from dltool.cli.bench.running import Budget, DeviceName, Dtypes, How, Settings, axes_of, run
 from dltool.cli.common import Output, guarded
 
 app = typer.Typer(help="Measure what this machine really does, checked and with its uncertainty.", no_args_is_help=True)
@@ -14,6 +14,7 @@ app = typer.Typer(help="Measure what this machine really does, checked and with 
 @guarded
 def quick(
     out: Output,
+    how: How,
     dtype: Dtypes = None,
     device: DeviceName = None,
     budget: Budget = "60s",
@@ -24,13 +25,50 @@ def quick(
     """
     from dltool.bench import suites
 
-    run("bench quick", suites.quick, axes_of(dtype, None), device, budget, out)
+    run("bench quick", suites.quick, axes_of(dtype, None), device, budget, out, how)
+
+
+@app.command()
+@guarded
+def standard(
+    out: Output,
+    how: How,
+    dtype: Dtypes = None,
+    device: DeviceName = None,
+    budget: Budget = "5min",
+) -> None:
+    """Measure every kind of work that a network is made of, in about five minutes.
+
+    Example: dltool bench standard --device cpu --budget 2min
+    """
+    from dltool.bench import suites
+
+    run("bench standard", suites.standard, axes_of(dtype, None), device, budget, out, how)
+
+
+@app.command()
+@guarded
+def full(
+    out: Output,
+    how: How,
+    dtype: Dtypes = None,
+    device: DeviceName = None,
+    budget: Budget = "20min",
+) -> None:
+    """Measure the same at more sizes and in more variants, in about twenty minutes.
+
+    Example: dltool bench full --budget 30min -o full.json
+    """
+    from dltool.bench import suites
+
+    run("bench full", suites.full, axes_of(dtype, None), device, budget, out, how)
 
 
 @app.command()
 @guarded
 def gemm(
     out: Output,
+    how: How,
     dtype: Dtypes = None,
     set_: Settings = None,
     device: DeviceName = None,
@@ -42,13 +80,14 @@ def gemm(
     """
     from dltool.bench import suites
 
-    run("bench gemm", suites.gemm, axes_of(dtype, set_), device, budget, out)
+    run("bench gemm", suites.gemm, axes_of(dtype, set_), device, budget, out, how)
 
 
 @app.command()
 @guarded
 def memory(
     out: Output,
+    how: How,
     set_: Settings = None,
     device: DeviceName = None,
     budget: Budget = "20s",
@@ -59,4 +98,4 @@ def memory(
     """
     from dltool.bench import suites
 
-    run("bench memory", suites.memory, axes_of(None, set_), device, budget, out)
+    run("bench memory", suites.memory, axes_of(None, set_), device, budget, out, how)

@@ -24,6 +24,7 @@ def show(report: Report, page: Page) -> None:
         kept = len(titles) - sum(page.width < least for least in _NEEDS)
         page.table(titles[:kept], [_row(case)[:kept] for case in cases], right=range(2, kept))
     _remarks(report.measurements, page)
+    _other_times(report.measurements, page)
     _seen(report.measurements, page)
     if report.interrupted:
         page.line()
@@ -90,6 +91,25 @@ def _remarks_of(case: Measurement) -> list[str]:
         return [f"not run: {case.not_run}"]
     found = [] if case.implementation in (None, "native") else [str(case.implementation)]
     return [*found, *case.warnings]
+
+
+def _other_times(cases: tuple[Measurement, ...], page: Page) -> None:
+    """What a step took right after the start and with a cold cache, where that is not what it took in the long run."""
+    lines = [(name(case), text) for case in cases if (text := ", ".join(_differing(case)))]
+    if lines:
+        page.line()
+        page.line("a step at other times", style="dim")
+    for case_name, text in lines:
+        page.labelled(f"{case_name:<9}", text, indent=0)
+
+
+def _differing(case: Measurement) -> list[str]:
+    """Differences that the interval of the median, or 1 %, would hide are left out."""
+    if not case.median_s or case.ci95_s is None:
+        return []
+    least = max(0.01 * case.median_s, case.ci95_s[1] - case.ci95_s[0])
+    pairs = (("right after the start", case.burst_s), ("with a cold cache", case.cold_s))
+    return [f"{seconds(value)} {when}" for when, value in pairs if value and abs(value - case.median_s) > least]
 
 
 def _seen(cases: tuple[Measurement, ...], page: Page) -> None:
