@@ -77,8 +77,8 @@ def read(data: bytes, *, source: str) -> Document:
         raise UsageError(
             f"{source}, line {line}, column {column}: this is not UTF-8: {error.reason}", remedy="Save the file as UTF-8."
         ) from None
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.count(".") > _MOST_DOTS and not line.lstrip().startswith("#"):
+    for number, written in enumerate(text.splitlines(), 1):
+        if written.count(".") > _MOST_DOTS and not written.lstrip().startswith("#"):
             raise UsageError(f"{source}, line {number}: more than {_MOST_DOTS} dots in one line", remedy=remedy)
     try:
         values = tomllib.loads(text)
