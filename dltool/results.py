@@ -162,9 +162,20 @@ class Conditions(Struct, frozen=True, kw_only=True):
     temperature_c: Span | None = None
     throttle: tuple[str, ...] | None = None
     other_processes: int | None = None
+    other_names: tuple[str, ...] = ()
+    """What the other programs on the GPU are called, where this process may see them."""
     load_average: float | None = None
     """Of the host, over the last minute, when the case began."""
     cpu_mhz: float | None = None
+    """On a CPU: timed right after the last sample."""
+    preemptions: int | None = None
+    """On a CPU: how often a thread of the benchmark had to make room for another program."""
+    quota_wait_s: float | None = None
+    """For how long the control group's CPU quota stopped it."""
+    steal: float | None = None
+    """The share of the processors' time that the hypervisor gave to others."""
+    cpu_share: float | None = None
+    """On a CPU: the share of its processors' time that the benchmark got; the rest was others', or its threads waited."""
 
 
 class Shares(Struct, frozen=True, kw_only=True):
@@ -182,9 +193,9 @@ class Loss(Struct, frozen=True, kw_only=True):
     """One step of the way from a peak down to a measured rate."""
 
     cause: str
-    """"power", "thermal", "clock", "quantisation", "shape", "bandwidth", "kernel" ..."""
+    """"boost", "power", "thermal", "clock", "quantisation", "shape", "bandwidth", "threads", "isa", "kernel" ..."""
     factor: float
-    """What is left of the rate after it: 0.71 is a loss of 29 %."""
+    """What is left of the rate after it: 0.71 is a loss of 29 %. Above 1 is a gain: a clock above that of the datasheet."""
     text: str
     """In words: "power cap held 1410 of 1980 MHz"."""
 
@@ -252,7 +263,8 @@ class Measurement(Struct, frozen=True, kw_only=True):
     """Median seconds of a step whose data no cache holds."""
     shares: Shares | None = None
     losses: tuple[Loss, ...] = ()
-    """From the datasheet's peak down to the rate: the product of the factors is `shares.datasheet`."""
+    """From the datasheet's peak down to the rate: the product of the factors is `shares.datasheet`; where no datasheet tells a
+    peak (a CPU), from the peak at the highest clock, or at the clock held, whichever is known first."""
     explained: str = ""
     """The same in one sentence."""
     normal: Normal | None = None

@@ -44,7 +44,7 @@ class Sampler:
 
     def conditions(self) -> Conditions:
         """What was seen so far."""
-        spans = {name: _span(values) for name, values in self._samples.items()}
+        spans: dict[str, Any] = {name: _span(values) for name, values in self._samples.items()}
         return Conditions(
             **spans,
             throttle=tuple(sorted(self._throttle)) if self._throttle is not None else None,

@@ -14,10 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import structs
+
 from dltool import units
 from dltool.bench import Prepared, Workload, stats
 from dltool.bench.conditions import Sampler
 from dltool.bench.devices import Device, import_torch, settings
+from dltool.bench.explain import explain
 from dltool.errors import DltoolError
 from dltool.results import Conditions, Measurement, Scalar, Verified
 
@@ -73,6 +76,7 @@ class _Run:
     seconds: list[float] = field(default_factory=list)
     steps: int = 1
     warmup_s: float | None = None
+    cpu_share: float | None = None
 
     def time_left(self) -> bool:
         return self.clock() - self.began < self.plan.cap_s
@@ -256,6 +260,7 @@ def _sample(state: _Run, prepared: Prepared) -> None:
 def _notice_neighbours(state: _Run, wall_s: float, cpu_s: float) -> None:
     """A process that computes all the time gets all of its processors, unless others want them too."""
     share = cpu_s / (wall_s * state.device.threads) if wall_s > 0 else 1.0
+    state.cpu_share = min(1.0, share)
     if 0 < share < 0.9:
         state.warnings.append(f"got {share:.0%} of {state.device.threads} processors: other programs ran, or threads waited")
 
@@ -270,7 +275,7 @@ def _result(name: str, state: _Run, conditions: Conditions, verified: Verified |
     rate = amount / median if median else None
     doubts = [*workload.doubts(device), *_doubts(conditions, verified)] if seconds else []
     warnings = [*state.warnings, *stats.warnings(seconds), *doubts]
-    return Measurement(
+    measured = Measurement(
         workload=name,
         params=parameters(workload),
         device=f"{device.name} {device.board.name}",
@@ -289,12 +294,13 @@ def _result(name: str, state: _Run, conditions: Conditions, verified: Verified |
         peak_basis=peak[1] if peak else None,
         share_of_peak=rate / peak[0] if rate and peak else None,
         implementation=None if not_run else workload.implementation(device),
-        conditions=conditions,
+        conditions=structs.replace(conditions, cpu_share=state.cpu_share),
         verified=verified,
         settings={**settings(device), "harness": HARNESS_VERSION},
         overhead_s=state.clock() - state.began - sum(seconds) * state.steps,
         not_run=not_run,
     )
+    return explain(measured, device)
 
 
 def _doubts(conditions: Conditions, verified: Verified | None) -> list[str]:
