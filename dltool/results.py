@@ -17,6 +17,7 @@ from dltool.catalog import Architecture, Board, NumberFormat
 from dltool.errors import ExitCode, UsageError
 from dltool.machine import SCHEMA as MACHINE_SCHEMA
 from dltool.machine import Machine, read_bounded
+from dltool.reference import Figure
 
 SCHEMA = "dltool/report/1"
 ENVIRONMENT_SCHEMA = "dltool/env/1"
@@ -490,6 +491,8 @@ class Report(Struct, frozen=True, kw_only=True):
     compat: Compatibility | None = None
     creation: Creation | None = None
     environments: tuple[EnvironmentFound, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    """What others published."""
     log: tuple[LogError, ...] = ()
     """Known errors in a text that was given to doctor, in the order of the text."""
     interrupted: bool = False

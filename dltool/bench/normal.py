@@ -17,7 +17,7 @@ _RATES = ("rate", "best-rate", "sustained-rate")
 
 def normal(measurement: Measurement, board: Board) -> Normal:
     """The published range and the verdict; "unknown" where nothing comparable is published."""
-    what = f"{board.name}, {measurement.dtype} {_workload(measurement)}"
+    what = f"{board.name}, {_workload(measurement)}"
     if is_part(board):
         return Normal(verdict="unknown", text=f"a part of a {board.name}: what is published is of the whole GPU")
     found = comparable(measurement, board)
@@ -40,9 +40,10 @@ def normal(measurement: Measurement, board: Board) -> Normal:
 def comparable(measurement: Measurement, board: Board) -> tuple[Figure, ...]:
     """Figures of one such board, at shapes that are no smaller than a sixteenth of this one: small ones reach less."""
     kernel = measurement.params.get("kernel")
+    dtype = None if measurement.rate_unit == "B/s" else measurement.dtype  # bytes are bytes
     return tuple(
         figure
-        for figure in reference.select(board=board.name, dtype=measurement.dtype, workload=_kind(measurement))
+        for figure in reference.select(board=board.name, dtype=dtype, workload=_kind(measurement))
         if figure.comparable
         and figure.metric in _RATES
         and figure.devices == 1
@@ -65,8 +66,10 @@ def _kind(measurement: Measurement) -> str:
 
 
 def _workload(measurement: Measurement) -> str:
-    kernel = measurement.params.get("kernel")
-    return f"{measurement.workload} {kernel}" if kernel else measurement.workload
+    """ "bf16 gemm", "memory read"."""
+    if measurement.rate_unit != "B/s":
+        return f"{measurement.dtype} {measurement.workload}"
+    return " ".join(filter(None, (measurement.workload, str(measurement.params.get("kernel") or ""))))
 
 
 def _verdict(measurement: Measurement, found: Sequence[Figure], low: float, high: float) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from dltool.catalog import Board
 from dltool.lang import tr
+from dltool.reference import Figure
 from dltool.render import FORMATS, Style, words
 from dltool.render.cases import (
     about,
@@ -58,6 +59,8 @@ def render(report: Report, style: Style) -> str:
     if report.boards:
         blocks += _boards(report.boards, style)
     blocks += _architectures(report)
+    if report.figures:
+        blocks += _figures(report.figures)
     if report.measurements:
         blocks += _measurements(report.measurements)
     if facts := about(report.machine):
@@ -209,6 +212,23 @@ def _architectures(report: Report) -> list[str]:
         rows_ = [(f.name, str(f.bits), _figure(f.exponent_bits), _figure(f.mantissa_bits), f.use) for f in report.formats]
         blocks += ["### Number formats", table(("format", "bits", "exponent", "mantissa", "use"), rows_)]
     return blocks
+
+
+def _figures(figures: Sequence[Figure]) -> list[str]:
+    from dltool.render.figures import amount, case, how
+
+    rows = [
+        (
+            ", ".join(figure.boards) or figure.device,
+            f"{figure.workload} {case(figure)}".strip(),
+            " or ".join(figure.dtypes),
+            amount(figure.value, figure.unit),
+            how(figure),
+            f"{figure.source}, {figure.date}",
+        )
+        for figure in figures
+    ]
+    return ["### Published figures", table(("board", "workload", "dtype", "published", "how", "source"), rows, right=(3,))]
 
 
 def _measurements(measurements: Sequence[Measurement]) -> list[str]:

@@ -29,5 +29,7 @@ def _parts(report: Report) -> Iterator[str]:
     if report.boards and not report.measurements:
         yield "boards"
     yield from (name for name in ("architectures", "compat", "plan", "creation", "environments") if getattr(report, name))
+    if report.figures:
+        yield "figures"
     if report.measurements:
         yield "measurements"

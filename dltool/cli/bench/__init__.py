@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from dltool.cli.bench.reference import reference
 from dltool.cli.bench.running import Budget, DeviceName, Dtypes, Settings, axes_of, run
 from dltool.cli.common import Output, guarded
 
@@ -60,3 +61,6 @@ def memory(
     from dltool.bench import suites
 
     run("bench memory", suites.memory, axes_of(None, set_), device, budget, out)
+
+
+app.command()(reference)
