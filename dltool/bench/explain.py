@@ -80,5 +80,6 @@ def _without_peak(measurement: Measurement, device: Device) -> str:
         return ""
     assert measurement.rate is not None
     why = how.removeprefix("emulated: ")
-    times = significant(fp32.dense * TERA / measurement.rate, 2)
-    return f"no peak: {why}; the library's fallback is {times} times below the fp32 peak"
+    times = measurement.rate / (fp32.dense * TERA)
+    reaches = f"is {significant(1 / times, 2)} times below" if times < 1 else f"reaches {significant(times, 2)} times"
+    return f"no peak: {why}; the library's fallback {reaches} the fp32 peak"

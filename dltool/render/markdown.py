@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dltool.catalog import Board
 from dltool.lang import tr
 from dltool.reference import Figure
-from dltool.render import FORMATS, Style, words
+from dltool.render import FORMATS, Style, measured, words
 from dltool.render.cases import (
     about,
     case_name,
@@ -19,15 +19,13 @@ from dltool.render.cases import (
     explained,
     gpus,
     headline,
-    interval,
     one_line,
-    remarks,
     seen,
     title,
     visible,
 )
 from dltool.results import Compatibility, Creation, EnvironmentFound, Finding, Measurement, Plan, Report, Status
-from dltool.units import percent, rate, seconds, significant
+from dltool.units import seconds, significant
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "\\": "&#92;"}
 _SPECIAL = re.compile(r"[&<>|`\\]")
@@ -232,24 +230,22 @@ def _figures(figures: Sequence[Figure]) -> list[str]:
 
 
 def _measurements(measurements: Sequence[Measurement]) -> list[str]:
-    head = ("case", "rate", "of peak", "95 % of median", "step", "samples", "remarks")
+    head = ("case", "rate", "of peak", "at clock", "normal?", "95 % of median", "step", "samples", "remarks")
     rows = [
         (
             case_name(case),
-            "not run" if case.rate is None else rate(case.rate, case.rate_unit),
-            "" if case.share_of_peak is None else percent(case.share_of_peak),
-            "" if case.median_s is None else interval(case),
-            "" if case.median_s is None else seconds(case.median_s),
+            measured.figure(case),
+            measured.as_percent(measured.share(case)),
+            measured.as_percent(measured.held_share(case)),
+            measured.verdict(case),
+            measured.interval(case),
+            measured.step(case),
             str(len(case.seconds)),
-            "; ".join((*_wrong(case), *remarks(case))),
+            "; ".join((*measured.explanation(case, all_of_it=False), *measured.troubles(case))),
         )
         for case in measurements
     ]
-    return ["### Measurements", table(head, rows, right=range(1, 6))]
-
-
-def _wrong(case: Measurement) -> list[str]:
-    return ["WRONG RESULT"] if case.verified is not None and not case.verified.ok else []
+    return ["### Measurements", table(head, rows, right=(1, 2, 3, 5, 6, 7))]
 
 
 def text(raw: str, most: int = _TEXT) -> str:
