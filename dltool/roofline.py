@@ -33,7 +33,9 @@ class Roof(Struct, frozen=True, kw_only=True):
     peak: float
     """Operations per second."""
     bandwidth: float
-    """Bytes per second of device memory."""
+    """Bytes per second of device memory; infinite where it is not known: then the roof is flat."""
+    at_mhz: float | None = None
+    """The clock of the peak, where it is not that of the datasheet."""
 
     @property
     def ridge(self) -> float:

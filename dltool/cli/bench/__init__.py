@@ -6,7 +6,8 @@ import typer
 
 from dltool.cli.bench.reference import reference
 from dltool.cli.bench.running import Budget, DeviceName, Dtypes, Settings, axes_of, run
-from dltool.cli.common import Output, guarded
+from dltool.cli.common import DrawnOutput as Output
+from dltool.cli.common import guarded
 
 app = typer.Typer(help="Measure what this machine really does, checked and with its uncertainty.", no_args_is_help=True)
 

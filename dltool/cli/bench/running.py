@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltool.cli.common import Output, finish, names, report
+from dltool.cli.common import DrawnOutput as Output
+from dltool.cli.common import finish, names, report
+from dltool.cli.drawing import draw
 from dltool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,4 +80,5 @@ def run(
         interrupted = True
     shown = redact.redact(machine, probe.redactor(machine))
     result = report(command, machine=shown, boards=(where.board,), measurements=tuple(measured), interrupted=interrupted)
+    draw(result, out)
     finish(result, out, keep=result)
