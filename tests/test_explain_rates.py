@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from bench_fakes import RIGHT, FakeTime, Scripted
 from explained_cases import H100, RTX4090, WRONG, cpu_of, gemm, gpu, on_cpu, steady
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from dltool import peaks, tables
-from dltool.bench import tiles
+from dltool import peaks, probe, tables
+from dltool.bench import WORKLOADS, cases, devices, harness, tiles
 from dltool.bench.devices import Device, host_timer
 from dltool.bench.explain import explain, total
 from dltool.catalog import Board
@@ -250,10 +251,26 @@ def test_fewer_threads_than_cores() -> None:
 def test_a_quota_lowers_the_peak_and_is_named_when_it_stops_the_run() -> None:
     board = cpu_of(ZEN5, quota_cpus=4.0)
     assert peaks.cores_of(board, "fp32") == 4.0
-    seen = Conditions(cpu_mhz=4000.0, cpu_share=0.5, quota_wait_s=1.2)
+    seen = Conditions(cpu_mhz=4000.0, cpu_share=0.25, quota_wait_s=1.2)  # 8 threads: 0.5 is all that the quota grants
     found = explain(on_cpu(4e11, board, conditions=seen), cpu(board))
     assert "got 50 % of the processors' time (the control group's CPU quota stopped it)" in found.explained
     assert "quota" in causes(found)
+    granted = replace(seen, cpu_share=0.5)
+    assert "quota" not in causes(explain(on_cpu(4e11, board, conditions=granted), cpu(board)))
+
+
+def test_more_threads_than_cores_add_nothing() -> None:
+    board = cpu_of(ZEN5, threads=16, usable_threads=16)
+    found = explain(on_cpu(1.2e12, board), cpu(board, threads=16))
+    assert found.explained == (
+        "59 %: the kernel reaches 59 %, with 16 threads on the 8 cores that it may use, which adds no arithmetic"
+    )
+
+
+def test_a_low_rate_without_a_cause_blames_the_kernel() -> None:
+    board = cpu_of(ZEN5, mhz=4000.0)
+    found = explain(on_cpu(1.5e12, board), cpu(board))
+    assert found.explained == "73 %: nothing was seen to hold it back but the kernel itself"
 
 
 def test_other_programs_and_the_hypervisor() -> None:
@@ -319,3 +336,29 @@ def test_the_tile_in_a_name(name: str | None, tile: tuple[int, int] | None) -> N
 def test_split_k_has_no_waves() -> None:
     assert tiles.splits_k("void splitKreduce_kernel<32, 16>")
     assert "quantisation" not in causes(explain(gemm(300e12, mhz=1830, m=512, n=512, kernel="gemm_128x64_splitK"), gpu()))
+
+
+# --- as it is called --------------------------------------------------------------------------------------------------
+
+
+def test_the_harness_explains_what_it_measured() -> None:
+    time = FakeTime()
+    device = time.device()
+    found = harness.measure("scripted", Scripted(), device, harness.Plan(), clock=time.clock)
+    assert found.shares is not None
+    assert found.shares.datasheet == found.share_of_peak == pytest.approx(0.5)
+    assert found.explained.startswith("50 %: the kernel reaches 50 %")
+    wrong = replace(RIGHT, ok=False)
+    broken = harness.measure("scripted", Scripted(verified=wrong), time.device(), harness.Plan(), clock=time.clock)
+    assert broken.explained == "wrong result: its rate means nothing"
+
+
+def test_a_real_product_on_this_cpu_is_explained() -> None:
+    pytest.importorskip("torch")
+    device = devices.find("cpu", probe.read())
+    (case,) = cases(WORKLOADS.get("gemm"), {"m": ["256"], "n": ["256"], "k": ["256"], "dtype": ["fp32"]})
+    found = harness.measure("gemm", case, device, harness.Plan(sampling_s=0.05, warmup_s=0.05))
+    assert found.explained
+    if found.peak is not None and found.shares is not None and (top := found.shares.max_clock or found.shares.held_clock):
+        assert total(found.losses) == pytest.approx(top)
+    assert found.conditions.cpu_share is None or 0 < found.conditions.cpu_share <= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from explained_cases import H100, WRONG, cpu_of, gemm, gpu, on_cpu
+from explained_cases import H100, WRONG, cpu_of, gemm, gpu, on_cpu, steady
 from msgspec.structs import replace
 
 from dltool.bench.devices import Device, host_timer
@@ -21,7 +21,8 @@ CAPPED = gemm(
     kernel="nvjet_hsh_128x256_64x4_1x2_h_bz_coopA_TNN",
     energy_j=1.06,
 )
-HOT = gemm(560e12, mhz=1140, throttle=("hw_thermal_slowdown",), dtype="fp16", cold_s=STEP / 500e12)
+_HOT = gemm(560e12, mhz=1140, throttle=("hw_thermal_slowdown",), dtype="fp16", cold_s=STEP / 500e12)
+HOT = replace(_HOT, conditions=replace(_HOT.conditions, temperature_c=steady(91)))
 SMALL = gemm(300e12, mhz=1755, m=1024, n=1024, dtype="fp16")
 BROKEN = gemm(700e12, verified=WRONG, dtype="fp8_e4m3", warnings=("WRONG RESULT: error 0.4, tolerance 0.01 against float64",))
 NOT_RUN = Measurement(

@@ -12,6 +12,7 @@ from dltool.units import percent
 
 _BEYOND = 1.02
 _NOTICED = 0.98
+_CROWDED = 0.9
 
 
 def cpu_losses(measurement: Measurement, device: Device, peaks: Ceilings) -> tuple[Loss, ...]:
@@ -20,7 +21,8 @@ def cpu_losses(measurement: Measurement, device: Device, peaks: Ceilings) -> tup
     top = peaks.max_clock or peaks.held_clock
     if top is None:
         return ()
-    known = [*_clock(peaks), *_threads(measurement, device), *_others(measurement)]
+    cores = derivation.cores_of(device.board, peak_key(measurement))
+    known = [*_clock(peaks), *_threads(device, cores), *_others(measurement, device, cores)]
     left = measurement.rate / top
     for loss in known:
         left /= loss.factor
@@ -28,7 +30,7 @@ def cpu_losses(measurement: Measurement, device: Device, peaks: Ceilings) -> tup
     if narrow is not None:
         known.append(narrow)
         left /= narrow.factor
-    return (*known, _kernel(left))
+    return (*known, _kernel(left, device, cores))
 
 
 def _clock(peaks: Ceilings) -> Iterator[Loss]:
@@ -37,20 +39,26 @@ def _clock(peaks: Ceilings) -> Iterator[Loss]:
         yield Loss(cause="clock", factor=peaks.held_clock / peaks.max_clock, text=text)
 
 
-def _threads(measurement: Measurement, device: Device) -> Iterator[Loss]:
-    """Cores that had no thread. A second thread on a core adds nothing, so more threads than cores are no gain."""
-    cores = derivation.cores_of(device.board, peak_key(measurement))
+def _threads(device: Device, cores: float | None) -> Iterator[Loss]:
+    """Cores that had no thread."""
     if cores and device.threads < cores:
         yield Loss(cause="threads", factor=device.threads / cores, text=f"{device.threads} threads for {cores:g} cores")
 
 
-def _others(measurement: Measurement) -> Iterator[Loss]:
-    """Time that the processors spent elsewhere; what the hypervisor took is part of what was not got."""
+def _others(measurement: Measurement, device: Device, cores: float | None) -> Iterator[Loss]:
+    """Time that the processors spent elsewhere; what the hypervisor took is part of what was not got.
+
+    The peak counts no more than the cores, or the quota: threads beyond these cannot lose what it does not count.
+    """
     seen = measurement.conditions
-    waited = " (the control group's CPU quota stopped it)" if seen.quota_wait_s else ""
-    if seen.cpu_share is not None and 0.001 < seen.cpu_share < _NOTICED:
-        text = f"got {percent(seen.cpu_share)} of the processors' time{waited or ': other programs ran, or threads waited'}"
-        yield Loss(cause="quota" if waited else "neighbours", factor=seen.cpu_share, text=text)
+    share = seen.cpu_share
+    if share is not None and cores:
+        share *= max(1.0, device.threads / cores)
+    quota = bool(seen.quota_wait_s)
+    if share is not None and 0.001 < share < _NOTICED:
+        why = " (the control group's CPU quota stopped it)" if quota else ": other programs ran, or threads waited"
+        text = f"got {percent(share)} of the processors' time{why}"
+        yield Loss(cause="quota" if quota else "neighbours", factor=share, text=text)
     elif seen.steal and seen.steal > 1 - _NOTICED:
         text = f"the hypervisor gave {percent(seen.steal)} of the processors' time to others"
         yield Loss(cause="neighbours", factor=1 - min(seen.steal, 0.99), text=text)
@@ -74,8 +82,11 @@ def _narrow(measurement: Measurement, device: Device, left: float) -> Loss | Non
     return Loss(cause="isa", factor=other.factor, text=text)
 
 
-def _kernel(left: float) -> Loss:
+def _kernel(left: float, device: Device, cores: float | None) -> Loss:
+    """What is left for the kernel; more threads than cores help nobody, because a second one on a core adds no arithmetic."""
     text = f"of what that leaves the kernel reaches {percent(left)}"
     if left > _BEYOND:
         text += ": more than the processor should do, so the clock was not seen well or a figure in the catalogue is too low"
+    elif cores and device.threads > cores and left < _CROWDED:
+        text += f", with {device.threads} threads on the {cores:g} cores that it may use, which adds no arithmetic"
     return Loss(cause="kernel", factor=left, text=text)

@@ -17,6 +17,8 @@ from dltool.units import percent, significant
 _SAID = 0.01
 """Factors closer to 1 than this are kept among the losses, and left out of the sentence."""
 
+_GOOD = 0.9
+
 
 def explain(measurement: Measurement, device: Device) -> Measurement:
     """The measurement with what its rate means; one that was not run, or whose result was wrong, has no share to explain."""
@@ -52,7 +54,7 @@ def sentence(losses: Sequence[Loss], *, sampled: bool = True) -> str:
         return ""
     *before, last = losses
     if not before and last.text.startswith(percent(last.factor)):
-        return last.text
+        return last.text  # a bandwidth
     boosted = any(loss.cause == "boost" and abs(1 - loss.factor) >= _SAID for loss in before)
     # The clock that was held is told together with both others, which says what a boost would.
     said = [
@@ -60,6 +62,8 @@ def sentence(losses: Sequence[Loss], *, sampled: bool = True) -> str:
         for place, loss in enumerate(before)
         if loss.cause != "boost" and (abs(1 - loss.factor) >= _SAID or (boosted and before[place - 1].cause == "boost"))
     ]
+    if sampled and not said and last.cause == "kernel" and last.factor < _GOOD and last.text.endswith("%"):
+        return f"{percent(total(losses))}: nothing was seen to hold it back but the kernel itself"
     texts = [loss.text for loss in said] + [_last(last, said)]
     unknown = "" if sampled else " (the clock was not sampled: what power and heat took is not known)"
     return f"{percent(total(losses))}: {'; '.join(texts)}{unknown}"
