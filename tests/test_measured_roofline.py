@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -192,3 +196,19 @@ def test_a_picture_that_fails_costs_no_report(show) -> None:
 def test_hot_and_capped_are_not_the_same() -> None:
     hot, capped = (of_report(Report(boards=(H100,), measurements=(explain(case, gpu()),))) for case in (HOT, CAPPED))
     assert hot.held[0].peak < capped.held[0].peak
+
+
+def test_a_run_draws_its_own_picture(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("matplotlib")
+    options = ["--dtype", "fp32", "--set", "m=64", "--set", "n=64", "--set", "k=64", "--budget", "1s", "--device", "cpu"]
+    run = subprocess.run(
+        [sys.executable, "-m", "dltool", "bench", "gemm", *options, "--plot", "run.svg", "--json"],
+        env={**os.environ, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)},
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    (case,) = json.loads(run.stdout)["measurements"]
+    assert case["rate"] > 0
+    assert "roofline written to run.svg" in run.stderr
+    assert (tmp_path / "run.svg").read_text().startswith("<?xml")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from explained_cases import H100, WRONG, cpu_of, gemm, gpu, on_cpu, steady
 from msgspec.structs import replace
@@ -168,3 +170,8 @@ def test_a_cpu_tells_what_it_did_not_get() -> None:
     assert shown.count("got 34") == 1
     assert "peak 2.05 TFLOP/s: 8 cores x 64 op/clock/core (avx512f) x 4000 MHz measured" in " ".join(shown.split())
     assert "x 0.34 neighbours" in shown
+
+
+def test_the_readme_shows_the_same() -> None:
+    shown = text(Report(boards=(H100,), measurements=tuple(explain(case, gpu()) for case in (CAPPED, HOT, BROKEN))), width=100)
+    assert shown in (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
