@@ -144,6 +144,8 @@ class Work(Struct, frozen=True, kw_only=True):
 
     ops: int = 0
     bytes: int = 0
+    skipped_ops: int = 0
+    """Those of `ops` that a 2:4 sparse product skips: the rate counts them, as datasheets do."""
 
 
 class Span(Struct, frozen=True, kw_only=True):
@@ -235,6 +237,10 @@ class Measurement(Struct, frozen=True, kw_only=True):
     params: Mapping[str, Scalar]
     device: str
     dtype: str
+    label: str = ""
+    """What tells the case from its neighbours, in a word or three; empty: the dtype does."""
+    size: str = ""
+    """How large it is, in short; empty: the parameters tell."""
     seconds: tuple[float, ...] = ()
     """Every sample, in order: seconds for one step."""
     steps_per_sample: int = 1

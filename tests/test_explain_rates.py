@@ -86,7 +86,7 @@ def test_a_power_cap_is_normal_at_full_load() -> None:
     found = explain(gemm(722e12, mhz=1410, throttle=("sw_power_cap",)), gpu())
     assert found.explained == (
         "73 %: power cap held 1410 of 1980 MHz (datasheet: 1830), as is normal at full load; "
-        "2048 tiles of 256x128 (assumed) fill 97 % of 16 waves; at that clock the kernel reaches 98 %"
+        "2048 tiles of 128x256 (assumed) fill 97 % of 16 waves; at that clock the kernel reaches 98 %"
     )
     assert causes(found) == ["boost", "power", "quantisation", "kernel"]
     assert found.shares is not None
@@ -293,7 +293,7 @@ def test_fp16_without_instructions_is_a_fallback() -> None:
     found = explain(on_cpu(1e9, board, key="fp16"), cpu(board))
     assert found.shares is None
     assert found.explained == (
-        "no peak: this CPU has no instructions for fp16; the library's fallback is 2000 times below the fp32 peak"
+        "no peak, emulated: this CPU has no instructions for fp16; the library's fallback is 2000 times below the fp32 peak"
     )
 
 

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from dltool.bench.devices import Device, host_timer
 from dltool.bench.explain import explain
-from dltool.render import FORMATS, Style
+from dltool.render import FORMATS, Style, measured
 from dltool.render.cases import cases
-from dltool.results import Conditions, Measurement, Report, Status
+from dltool.results import Conditions, Measurement, Report, Status, Work
 
 STEP = 2 * 8192**3
 CAPPED = gemm(
@@ -110,7 +110,7 @@ def test_no_line_is_too_long_and_nothing_is_lost(width: int, verbose: bool) -> N
     shown = text(width=width, verbose=verbose)
     assert max(map(len, shown.splitlines())) <= max(width, 46)  # the name and the rate are never left out
     words = " ".join(shown.split())
-    for sentence in ("which is not normal", "not run: CUDA out of memory", "reaches 1.3 times the fp32 peak"):
+    for sentence in ("which is not normal", "not run: CUDA out of memory", "fallback reaches 1.3 times the"):
         assert sentence in words
 
 
@@ -154,6 +154,21 @@ def test_markdown_has_the_columns_that_matter() -> None:
     assert "| case | rate | of peak | at clock | normal? | 95 % of median | step | samples | remarks |" in shown
     assert "| 722 TFLOP/s | 73 % | 95 % | normal | ±1.0 % | 1.52 ms | 12 | 73 %: power cap held 1410" in shown
     assert "| WRONG |  |  |  |  |  |" in shown
+
+
+def test_names_say_what_is_unusual() -> None:
+    sides = {"m": 4096, "n": 4096, "k": 4096}
+    plain = replace(CAPPED, params=sides)
+    assert (measured.name(plain), measured.size(plain)) == ("bf16", "4096³")
+    assert measured.name(replace(plain, params={**sides, "data": "zeros"})) == "bf16 zeros"
+    assert measured.name(replace(plain, params={**sides, "layout": "tt"})) == "bf16 tt"
+    assert measured.name(replace(plain, label="flash, causal")) == "flash, causal"
+    assert measured.size(replace(plain, size="8 x 1024")) == "8 x 1024"
+
+
+def test_skipped_products_are_told() -> None:
+    sparse = replace(CAPPED, work=Work(ops=100, bytes=1, skipped_ops=50))
+    assert measured.troubles(sparse) == ["counts skipped products, as datasheets do; 361 TFLOP/s are computed"]
 
 
 def test_a_cpu_tells_what_it_did_not_get() -> None:

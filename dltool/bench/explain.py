@@ -22,10 +22,10 @@ _GOOD = 0.9
 
 def explain(measurement: Measurement, device: Device) -> Measurement:
     """The measurement with what its rate means; one that was not run, or whose result was wrong, has no share to explain."""
-    if measurement.rate is None:
-        return measurement
     if measurement.verified is not None and not measurement.verified.ok:
         return replace(measurement, explained="wrong result: its rate means nothing")
+    if measurement.rate is None:
+        return measurement
     published = normal(measurement, device.board)
     peaks = ceilings(measurement, device)
     if peaks is None:
@@ -86,4 +86,4 @@ def _without_peak(measurement: Measurement, device: Device) -> str:
     why = how.removeprefix("emulated: ")
     times = measurement.rate / (fp32.dense * TERA)
     reaches = f"is {significant(1 / times, 2)} times below" if times < 1 else f"reaches {significant(times, 2)} times"
-    return f"no peak: {why}; the library's fallback {reaches} the fp32 peak"
+    return f"no peak, emulated: {why}; the library's fallback {reaches} the fp32 peak"

@@ -17,6 +17,7 @@ from dltool import tables
 _IN_NAME = re.compile(r"(?:_|tilesize)(\d{2,3})x(\d{2,3})(?=[x_]|$)")
 _SMALLEST = 64
 """The side of the smallest tile: no more than this of a larger one may lie outside of the matrix."""
+_LARGE = 128
 _SPLITS = re.compile(r"(?i)split_?k|stream_?k")
 
 
@@ -69,6 +70,7 @@ def splits_k(name: str | None) -> bool:
 
 def usual(m: int, n: int, *, large: bool) -> tuple[tuple[int, int], ...]:
     """The tiles that libraries have and that an (m, n) result does not fall short of; the large ones reach the peak."""
-    rows = (row for row in tables.rows("gemm_tiles") if row["large"] or not large)
-    tiles = ((int(row["m"]), int(row["n"])) for row in rows)
+    rows = (row for row in tables.rows("gemm_tiles") if row["kind"] == "cuda")
+    sizes = ((int(row["m"]), int(row["n"])) for row in rows)
+    tiles = (tile for tile in sizes if min(tile) >= _LARGE or not large)
     return tuple(tile for tile in tiles if tile[0] < m + _SMALLEST and tile[1] < n + _SMALLEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dltool import tables
 from dltool.catalog import Board
 from dltool.results import Conditions, Loss, Measurement
 from dltool.units import percent, rate, seconds, significant
@@ -22,12 +23,18 @@ def counts(case: Measurement) -> bool:
 
 
 def name(case: Measurement) -> str:
-    """What tells a case from its neighbours: the dtype, or the kernel."""
-    return str(case.params.get("kernel") or case.dtype)
+    """What tells a case from its neighbours: its own word for it, the kernel, or the dtype with what is unusual of it."""
+    if case.label or "kernel" in case.params:
+        return case.label or str(case.params["kernel"])
+    usual = next((row.get("layout", "") for row in tables.rows("dtypes") if row["name"] == case.dtype), "")
+    layout = str(case.params.get("layout") or usual)
+    return " ".join([case.dtype, *[layout] * (layout != usual), *["zeros"] * (case.params.get("data") == "zeros")])
 
 
 def size(case: Measurement) -> str:
     """ "8192³", "8192x8192x4096", "256 MiB"."""
+    if case.size:
+        return case.size
     if "m" in case.params:
         sides = [str(case.params[side]) for side in "mnk" if side in case.params]
         return sides[0] + "³" if len(sides) == 3 and len(set(sides)) == 1 else "x".join(sides)
@@ -99,6 +106,9 @@ def troubles(case: Measurement) -> list[str]:
     state = case.support if case.support not in (None, "native") and not (how or "").startswith(case.support) else None
     said = [] if how in (None, "native") or (how or "").removeprefix("emulated: ") in case.explained else [str(how)]
     told = "of the processors' time" in case.explained
+    if counts(case) and case.rate and case.work.skipped_ops:
+        computed = case.rate * (1 - case.work.skipped_ops / case.work.ops)
+        said.append(f"counts skipped products, as datasheets do; {rate(computed, case.rate_unit)} are computed")
     warnings = [text for text in case.warnings if not (told and text.startswith("got "))]
     return [*filter(None, [state]), *said, *warnings]
 

@@ -77,7 +77,8 @@ def _fitting(workload: str, cases: Sequence[Measurement], width: int) -> list[_C
 
 
 def _settings(case: Measurement) -> str:
-    parts = [f"{key} {value}" for key, value in case.settings.items() if key in ("torch", "cuda", "threads", "isa", "blas")]
+    shown = ("torch", "cuda", "threads", "numa", "isa", "blas")
+    parts = [f"{key} {value}" for key, value in case.settings.items() if key in shown and value]
     if case.conditions.cpu_mhz:
         parts.append(f"{case.conditions.cpu_mhz:.0f} MHz")
     return ", ".join(parts)
