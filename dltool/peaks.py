@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from dltool import tables
@@ -81,6 +82,52 @@ def cpu_board(cpu: Cpu) -> Board:
         )
     name = next((row["microarchitecture"] for row in rates.values() if row["microarchitecture"]), None)
     return Board(name=cpu.model or "CPU", architecture=name, segment="cpu", sms=cpu.cores, boost_mhz=cpu.mhz_max, peaks=peaks)
+
+
+class Narrower(Struct, frozen=True, kw_only=True):
+    """What a CPU reaches with fewer or shorter instructions than those of its peak."""
+
+    name: str
+    """"AVX2"."""
+    instead_of: str
+    """"AVX-512"."""
+    factor: float
+    """Of the peak."""
+    vendor: str
+    """As /proc/cpuinfo writes it; empty where the design is not known."""
+
+
+def narrower(board: Board, key: str) -> Narrower | None:
+    """The AVX2 rate of a CPU whose peak is that of AVX-512; None where there is no such difference."""
+    used, rows = _used_rate(board, key)
+    if used is None or "avx512" not in used["requires"]:
+        return None
+    ops = float(used["ops_per_clock_per_core"])
+    others = [row for row in rows if "avx2" in row["requires"] and float(row["ops_per_clock_per_core"]) < ops]
+    if not others:
+        return None
+    widest = max(others, key=lambda row: float(row["ops_per_clock_per_core"]))
+    factor = float(widest["ops_per_clock_per_core"]) / ops
+    return Narrower(name="AVX2", instead_of="AVX-512", factor=factor, vendor=used["vendor"])
+
+
+def cores_of(board: Board, key: str) -> float | None:
+    """The cores that a CPU's peak counts: those that this process may use."""
+    peak = board.peaks.get(key)
+    used, _ = _used_rate(board, key)
+    if peak is None or used is None or not peak.dense or not peak.clock_mhz:
+        return None
+    return round(peak.dense * 1e6 / (float(used["ops_per_clock_per_core"]) * peak.clock_mhz), 2)
+
+
+def _used_rate(board: Board, key: str) -> tuple[tables.Row | None, list[tables.Row]]:
+    """The row that a CPU's peak was derived from, and all rows of its design and this kind of arithmetic."""
+    peak = board.peaks.get(key)
+    rows = [
+        row for row in tables.rows("cpu_rates") if row["key"] == key and row["microarchitecture"] == (board.architecture or "")
+    ]
+    used = [row for row in rows if peak is not None and f"({row['requires']})" in peak.formula]
+    return (max(used, key=_rank) if used else None), rows
 
 
 def label(key: str) -> str:

@@ -17,6 +17,7 @@ from dltool.catalog import Architecture, Board, NumberFormat
 from dltool.errors import ExitCode, UsageError
 from dltool.machine import SCHEMA as MACHINE_SCHEMA
 from dltool.machine import Machine, read_bounded, refuse_long_numbers
+from dltool.reference import Figure
 
 SCHEMA = "dltool/report/1"
 ENVIRONMENT_SCHEMA = "dltool/env/1"
@@ -145,6 +146,8 @@ class Work(Struct, frozen=True, kw_only=True):
 
     ops: int = 0
     bytes: int = 0
+    skipped_ops: int = 0
+    """Those of `ops` that a 2:4 sparse product skips: the rate counts them, as datasheets do."""
 
 
 class Span(Struct, frozen=True, kw_only=True):
@@ -176,6 +179,8 @@ class Conditions(Struct, frozen=True, kw_only=True):
     """For how long the control group's CPU quota stopped it."""
     steal: float | None = None
     """The share of the processors' time that the hypervisor gave to others."""
+    cpu_share: float | None = None
+    """On a CPU: the share of its processors' time that the benchmark got; the rest was others', or its threads waited."""
 
 
 class Shares(Struct, frozen=True, kw_only=True):
@@ -193,9 +198,9 @@ class Loss(Struct, frozen=True, kw_only=True):
     """One step of the way from a peak down to a measured rate."""
 
     cause: str
-    """"power", "thermal", "clock", "quantisation", "shape", "bandwidth", "kernel" ..."""
+    """"boost", "power", "thermal", "clock", "quantisation", "shape", "bandwidth", "threads", "isa", "kernel" ..."""
     factor: float
-    """What is left of the rate after it: 0.71 is a loss of 29 %."""
+    """What is left of the rate after it: 0.71 is a loss of 29 %. Above 1 is a gain: a clock above that of the datasheet."""
     text: str
     """In words: "power cap held 1410 of 1980 MHz"."""
 
@@ -234,6 +239,10 @@ class Measurement(Struct, frozen=True, kw_only=True):
     params: Mapping[str, Scalar]
     device: str
     dtype: str
+    label: str = ""
+    """What tells the case from its neighbours, in a word or three; empty: the dtype does."""
+    size: str = ""
+    """How large it is, in short; empty: the parameters tell."""
     seconds: tuple[float, ...] = ()
     """Every sample, in order: seconds for one step."""
     steps_per_sample: int = 1
@@ -263,7 +272,8 @@ class Measurement(Struct, frozen=True, kw_only=True):
     """Median seconds of a step whose data no cache holds."""
     shares: Shares | None = None
     losses: tuple[Loss, ...] = ()
-    """From the datasheet's peak down to the rate: the product of the factors is `shares.datasheet`."""
+    """From the datasheet's peak down to the rate: the product of the factors is `shares.datasheet`; where no datasheet tells a
+    peak (a CPU), from the peak at the highest clock, or at the clock held, whichever is known first."""
     explained: str = ""
     """The same in one sentence."""
     normal: Normal | None = None
@@ -595,6 +605,8 @@ class Report(Struct, frozen=True, kw_only=True):
     creation: Creation | None = None
     environments: tuple[EnvironmentFound, ...] = ()
     fix: Fix | None = None
+    figures: tuple[Figure, ...] = ()
+    """What others published."""
     log: tuple[LogError, ...] = ()
     """Known errors in a text that was given to doctor, in the order of the text."""
     interrupted: bool = False

@@ -33,7 +33,9 @@ class Roof(Struct, frozen=True, kw_only=True):
     peak: float
     """Operations per second."""
     bandwidth: float
-    """Bytes per second of device memory."""
+    """Bytes per second of device memory; infinite where it is not known: then the roof is flat."""
+    at_mhz: float | None = None
+    """The clock of the peak, where it is not that of the datasheet."""
 
     @property
     def ridge(self) -> float:
@@ -63,6 +65,8 @@ def roofs(boards: Sequence[Board], keys: Sequence[str] = ()) -> tuple[Roof, ...]
             if dense and board.memory_gb_per_s:
                 roof = Roof(board=board.name, key=key, peak=dense * 1e12, bandwidth=board.memory_gb_per_s * 1e9)
                 found.setdefault((board.name, dense), roof)
+    if not found and any(board.segment == "cpu" for board in boards):
+        raise CannotRun("no roofline: the bandwidth of a host is not known", remedy="Measure it: dltool bench quick --plot -")
     if not found:
         raise CannotRun("no roofline: peak or memory bandwidth is not known", remedy="See what is: dltool gpu-info NAME")
     return tuple(found.values())

@@ -125,6 +125,12 @@ def test_what_cannot_be_drawn_is_said(boards: list[Board], keys: tuple[str, ...]
     assert "dltool gpu-info" in caught.value.remedy
 
 
+def test_a_cpu_is_to_be_measured() -> None:
+    with pytest.raises(CannotRun, match="bandwidth of a host") as caught:
+        roofline.roofs([Board(name="a CPU", segment="cpu", peaks={"fp32": Peak(dense=1.0)})])
+    assert "dltool bench quick --plot" in caught.value.remedy
+
+
 def test_every_board_with_figures_can_be_drawn() -> None:
     drawn = 0
     for name, row in catalog.boards().items():

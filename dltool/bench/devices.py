@@ -34,6 +34,8 @@ class Device:
     """Memory that may be taken."""
     threads: int = 1
     cpu_mhz: float | None = None
+    sm_mhz_max: float | None = None
+    """The highest clock that the driver allows a GPU."""
 
     @property
     def kind(self) -> str:
@@ -127,6 +129,7 @@ def _cuda(torch: Any, index: int, machine: Machine) -> Device:
         board=board or Board(name=properties.name),
         timer=cuda_timer(torch, index),
         nvml_index=gpu.index if gpu else None,
+        sm_mhz_max=gpu.sm_mhz_max if gpu else None,
         llc_bytes=getattr(properties, "L2_cache_size", 0),
         free_bytes=free,
         threads=torch.get_num_threads(),
@@ -160,7 +163,7 @@ def settings(device: Device) -> Mapping[str, Scalar]:
     torch = import_torch()
     common: dict[str, Scalar] = {"torch": str(torch.__version__), "fp32_precision": torch.get_float32_matmul_precision()}
     if device.kind == "cpu":
-        return {**common, "threads": device.threads, "isa": torch.backends.cpu.get_cpu_capability()}
+        return {**common, "threads": device.threads, "isa": torch.backends.cpu.get_cpu_capability(), "blas": _blas(torch)}
     return {
         **common,
         "cuda": torch.version.cuda,
@@ -168,3 +171,9 @@ def settings(device: Device) -> Mapping[str, Scalar]:
         "fp16_reduced_precision_reduction": bool(torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction),
         "bf16_reduced_precision_reduction": bool(torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction),
     }
+
+
+def _blas(torch: Any) -> str | None:
+    """The library behind fp32 and fp64 products on a CPU: "mkl", "open"."""
+    found = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
+    return found[1] if found else None

@@ -11,10 +11,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from msgspec import structs
+
 from dltool import units
 from dltool.bench import Prepared, Workload, sampling, sizing, stats, timers
 from dltool.bench.conditions import Sampler
 from dltool.bench.devices import Device, import_torch, settings
+from dltool.bench.explain import explain
 from dltool.bench.plan import Plan
 from dltool.bench.run_state import Run, describe, parameters
 from dltool.errors import DltoolError
@@ -147,7 +150,7 @@ def failed(name: str, workload: Workload, device: Device, reason: str) -> Measur
 
 def result(name: str, state: Run, sampler: Sampler, verified: Verified | None, not_run: str | None) -> Measurement:
     """The row of a case: what was measured of it, and what follows."""
-    conditions, power_w = sampler.conditions(), sampler.mean_power_w()
+    conditions, power_w = structs.replace(sampler.conditions(), cpu_share=state.cpu_share), sampler.mean_power_w()
     workload, device, seconds = state.workload, state.device, state.seconds
     work = workload.work()
     unit = workload.rate_unit
@@ -157,7 +160,7 @@ def result(name: str, state: Run, sampler: Sampler, verified: Verified | None, n
     rate = amount / median if median else None
     doubts = [*workload.doubts(device), *_doubts(conditions, verified)] if seconds else []
     warnings = [*state.warnings, *stats.warnings(seconds), *doubts]
-    return Measurement(
+    measured = Measurement(
         workload=name,
         params=parameters(workload),
         device=f"{device.name} {device.board.name}",
@@ -185,6 +188,7 @@ def result(name: str, state: Run, sampler: Sampler, verified: Verified | None, n
         overhead_s=max(0.0, state.clock() - state.began - sum(seconds) * state.steps),
         not_run=not_run,
     )
+    return explain(measured, device)
 
 
 def _doubts(conditions: Conditions, verified: Verified | None) -> list[str]:

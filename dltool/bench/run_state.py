@@ -34,6 +34,7 @@ class Run:
     warmup_s: float | None = None
     burst_s: float | None = None
     cold_s: float | None = None
+    cpu_share: float | None = None
     timer: Timer | None = None
 
     def time_left(self) -> bool:

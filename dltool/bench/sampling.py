@@ -109,5 +109,6 @@ def _sample_cold(state: Run, prepared: Prepared, flush: Callable[[], object], mo
 def _notice_neighbours(state: Run, wall_s: float, cpu_s: float) -> None:
     """A process that computes all the time gets all of its processors, unless others want them too."""
     share = cpu_s / (wall_s * state.device.threads) if wall_s > 0 else 1.0
+    state.cpu_share = min(1.0, share)
     if 0 < share < 0.9:
         state.warnings.append(f"got {share:.0%} of {state.device.threads} processors: other programs ran, or threads waited")

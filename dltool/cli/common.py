@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from dltool import __version__, lang
-from dltool.errors import DltoolError, ExitCode
+from dltool.errors import DltoolError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from dltool.results import Report, Status
@@ -84,6 +84,32 @@ class SpokenOutput(Output):
         """
         by_people = self.format_name in ("text", "markdown")
         return lang.choose(self.lang, os.environ, by_locale=by_people and (self.output is not None or _shows("中文")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnOutput(Output):
+    """Where the result goes, and its roofline."""
+
+    plot: Annotated[
+        str | None, typer.Option("--plot", help="Draw the roofline: FILE.png, FILE.svg, or - here.", metavar="FILE")
+    ] = None
+
+    def check(self) -> None:
+        """Refuse what cannot be rendered or drawn, before anything is measured.
+
+        Raises:
+            UsageError: an unknown format or kind of picture.
+            CannotRun: the package that draws is not installed.
+        """
+        Output.check(self)
+        if self.plot is None:
+            return
+        from dltool.render import plot as plots
+
+        if self.plot == "-" and (self.format_name != "text" or self.output is not None):
+            raise UsageError("--plot - draws in the terminal, beside text only", remedy="Name a file: --plot roofline.png")
+        plots.check(self.plot)
+        plots.check_package(self.plot)
 
 
 def _shows(text: str) -> bool:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dltool.cli.common import Output, as_json, deliver, guarded, say, style
+from dltool.cli.common import DrawnOutput, Output, as_json, deliver, guarded, say, style
+from dltool.cli.drawing import draw
 
 app = typer.Typer(help="Look at the reports of earlier runs.", no_args_is_help=True)
 
@@ -32,7 +33,7 @@ def list_(out: Output) -> None:
 @app.command()
 @guarded
 def show(
-    out: Output,
+    out: DrawnOutput,
     name: Annotated[str, typer.Argument(help="An id, a part that fits one only, `last`, or a report file.", metavar="ID")],
 ) -> None:
     """Show a stored report again.
@@ -44,4 +45,5 @@ def show(
 
     found = store.load(name)
     say(f"{' '.join(found.command)} of {found.created} by dltool {found.dltool}", quiet=out.quiet)
+    draw(found, out)
     deliver(FORMATS.get(out.format_name)(found, style(out)), out)

@@ -125,9 +125,11 @@ def _measured(measurement: Measurement) -> Finding:
         "95 % of median": interval(measurement),
         "samples": str(len(measurement.seconds)),
     }
-    evidence = tuple(Evidence(fact=fact, value=value, read_from="measured") for fact, value in facts.items())
-    why = "; ".join(remarks(measurement))
     verified = measurement.verified
+    if verified is not None and not verified.ok:
+        del facts["rate"], facts["share of peak"]  # a wrong result has none
+    evidence = tuple(Evidence(fact=fact, value=value, read_from="measured") for fact, value in facts.items())
+    why = "; ".join(filter(None, (measurement.explained, *remarks(measurement))))
     if verified is not None and not verified.ok:
         return Finding(
             id=name,

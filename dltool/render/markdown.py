@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from dltool.catalog import Board
 from dltool.lang import tr
-from dltool.render import FORMATS, Style, words
+from dltool.reference import Figure
+from dltool.render import FORMATS, Style, measured, words
 from dltool.render.cases import (
     about,
     case_name,
@@ -18,15 +19,13 @@ from dltool.render.cases import (
     explained,
     gpus,
     headline,
-    interval,
     one_line,
-    remarks,
     seen,
     title,
     visible,
 )
 from dltool.results import Compatibility, Creation, EnvironmentFound, Finding, Fix, Measurement, Plan, Report, Status
-from dltool.units import percent, rate, seconds, significant
+from dltool.units import seconds, significant
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "\\": "&#92;"}
 _SPECIAL = re.compile(r"[&<>|`\\]")
@@ -60,6 +59,8 @@ def render(report: Report, style: Style) -> str:
     if report.boards:
         blocks += _boards(report.boards, style)
     blocks += _architectures(report)
+    if report.figures:
+        blocks += _figures(report.figures)
     if report.measurements:
         blocks += _measurements(report.measurements)
     if facts := about(report.machine):
@@ -233,25 +234,40 @@ def _architectures(report: Report) -> list[str]:
     return blocks
 
 
+def _figures(figures: Sequence[Figure]) -> list[str]:
+    from dltool.render.figures import amount, case, how
+
+    rows = [
+        (
+            ", ".join(figure.boards) or figure.device,
+            f"{figure.workload} {case(figure)}".strip(),
+            " or ".join(figure.dtypes),
+            amount(figure.value, figure.unit),
+            how(figure),
+            f"{figure.source}, {figure.date}",
+        )
+        for figure in figures
+    ]
+    return ["### Published figures", table(("board", "workload", "dtype", "published", "how", "source"), rows, right=(3,))]
+
+
 def _measurements(measurements: Sequence[Measurement]) -> list[str]:
-    head = ("case", "rate", "of peak", "95 % of median", "step", "samples", "remarks")
+    head = ("case", "rate", "of peak", "at clock", "normal?", "95 % of median", "step", "samples", "remarks")
     rows = [
         (
             case_name(case),
-            "not run" if case.rate is None else rate(case.rate, case.rate_unit),
-            "" if case.share_of_peak is None else percent(case.share_of_peak),
-            "" if case.median_s is None else interval(case),
-            "" if case.median_s is None else seconds(case.median_s),
+            measured.figure(case),
+            measured.as_percent(measured.share(case)),
+            measured.as_percent(measured.held_share(case)),
+            measured.verdict(case),
+            measured.interval(case),
+            measured.step(case),
             str(len(case.seconds)),
-            "; ".join((*_wrong(case), *remarks(case))),
+            "; ".join((*measured.explanation(case, all_of_it=False), *measured.troubles(case))),
         )
         for case in measurements
     ]
-    return ["### Measurements", table(head, rows, right=range(1, 6))]
-
-
-def _wrong(case: Measurement) -> list[str]:
-    return ["WRONG RESULT"] if case.verified is not None and not case.verified.ok else []
+    return ["### Measurements", table(head, rows, right=(1, 2, 3, 5, 6, 7))]
 
 
 def text(raw: str, most: int = _TEXT) -> str:

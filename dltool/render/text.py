@@ -31,5 +31,7 @@ def _parts(report: Report, *, verbose: bool) -> Iterator[str]:
     if report.boards and not report.measurements:
         yield "boards"
     yield from (name for name in ("architectures", "compat", "plan", "creation", "environments") if getattr(report, name))
+    if report.figures:
+        yield "figures"
     if report.measurements:
         yield "measurements"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from dltool.cli.bench.reference import reference
 from dltool.cli.bench.running import Budget, DeviceName, Dtypes, How, Settings, axes_of, run
-from dltool.cli.common import Output, guarded
+from dltool.cli.common import DrawnOutput as Output
+from dltool.cli.common import guarded
 
 app = typer.Typer(help="Measure what this machine really does, checked and with its uncertainty.", no_args_is_help=True)
 
@@ -99,3 +101,6 @@ def memory(
     from dltool.bench import suites
 
     run("bench memory", suites.memory, axes_of(None, set_), device, budget, out, how)
+
+
+app.command()(reference)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltool.cli.common import Output, finish, names, report, say
+from dltool.cli.common import DrawnOutput as Output
+from dltool.cli.common import finish, names, report, say
+from dltool.cli.drawing import draw
 from dltool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -129,6 +131,7 @@ def run(
             found = _on_one(command, suite, axes, find(device, machine, workers), budget_s, how, workers, out)
     shown = redact.redact(machine, probe.redactor(machine))
     result = report(command, machine=shown, boards=found.boards, interrupted=found.interrupted, measurements=found.rows)
+    draw(result, out)
     finish(result, out, keep=result)
 
 

@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
+from dltool.render import measured
+from dltool.render.measured import as_percent, name, size
 from dltool.render.terminal.page import Page
-from dltool.results import Conditions, Measurement, Report
-from dltool.units import percent, rate, seconds
+from dltool.results import Measurement, Report
 
-_NEEDS = (76, 68, 60)
-"""Columns of text below which the last, the last two, the last three columns of the table are left out."""
+_LABEL = 9
+_LONGEST_LABEL = 24
+_GAP = 2
+_NARROW = 72
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    title: str
+    cell: Callable[[Measurement], str]
+    rank: int
+    """The highest goes first where the page is narrow."""
+    figure: bool = True
+
+
+_OF_PEAK = _Column("of peak", lambda case: as_percent(measured.share(case)), 1)
+_AT_CLOCK = _Column("at clock", lambda case: as_percent(measured.held_share(case)), 4)
+_COLUMNS = (
+    _Column("size", size, 3, figure=False),
+    _Column("rate", measured.figure, 0),
+    _OF_PEAK,
+    _AT_CLOCK,
+    _Column("normal?", measured.verdict, 2, figure=False),
+    _Column("95 %", measured.interval, 5),
+    _Column("burst", lambda case: measured.change(case, case.burst_s), 6),
+    _Column("cold", lambda case: measured.change(case, case.cold_s), 7),
+    _Column("step", measured.step, 8),
+    _Column("samples", lambda case: str(len(case.seconds)) if measured.counts(case) else "", 9),
+)
 
 
 def show(report: Report, page: Page) -> None:
@@ -20,113 +50,83 @@ def show(report: Report, page: Page) -> None:
     for workload, group in groupby(report.measurements, key=lambda measurement: measurement.workload):
         cases = list(group)
         page.line()
-        titles = [workload, "size", "rate", "of peak", "95 % of median", "step", "samples"]
-        kept = len(titles) - sum(page.width < least for least in _NEEDS)
-        page.table(titles[:kept], [_row(case)[:kept] for case in cases], right=range(2, kept))
-    _remarks(report.measurements, page)
-    _other_times(report.measurements, page)
+        columns = _fitting(workload, cases, page.width)
+        rows = [[name(case), *(column.cell(case) for column in columns)] for case in cases]
+        figures = [place for place, column in enumerate(columns, start=1) if column.figure]
+        page.table([workload, *(column.title for column in columns)], rows, right=figures)
+    _remarks(report, page)
     _seen(report.measurements, page)
     if report.interrupted:
         page.line()
         page.line("Interrupted: this is what was measured until then.", style="bold yellow")
 
 
-def name(case: Measurement) -> str:
-    """What tells a case from its neighbours: the dtype, or the kernel."""
-    return str(case.params.get("kernel") or case.dtype)
-
-
-def _size(case: Measurement) -> str:
-    if "m" in case.params:
-        sides = [str(case.params[side]) for side in "mnk"]
-        return sides[0] + "³" if len(set(sides)) == 1 else "x".join(sides)
-    size = case.params.get("bytes")
-    return f"{int(size) / 2**20:.0f} MiB" if isinstance(size, int) else ""
-
-
-def _row(case: Measurement) -> list[str]:
-    if case.rate is None:
-        return [name(case), _size(case), "not run", "", "", "", ""]
-    return [
-        name(case),
-        _size(case),
-        rate(case.rate, case.rate_unit),
-        "" if case.share_of_peak is None else percent(case.share_of_peak),
-        _interval(case),
-        seconds(case.median_s),
-        str(len(case.seconds)),
-    ]
-
-
-def _interval(case: Measurement) -> str:
-    """The confidence interval as per cent of the median, the wider side."""
-    if case.ci95_s is None or not case.median_s:
-        return "too few"
-    half = max(case.median_s - case.ci95_s[0], case.ci95_s[1] - case.median_s)
-    return f"±{100 * half / case.median_s:.1f} %"
+def _fitting(workload: str, cases: Sequence[Measurement], width: int) -> list[_Column]:
+    """The columns that say something of any case, as many as there is room for."""
+    wide = {column: max(map(len, map(column.cell, cases))) for column in _COLUMNS}
+    left = width - max(len(workload), *(len(name(case)) for case in cases))
+    kept = set()
+    for column in sorted(_COLUMNS, key=lambda column: column.rank):
+        if column is _AT_CLOCK and all(column.cell(case) == _OF_PEAK.cell(case) for case in cases):
+            continue  # the clock that was held is that of the peak
+        needed = max(wide[column], len(column.title)) + _GAP
+        if wide[column] and (needed <= left or column.rank == 0):
+            kept.add(column)
+            left -= needed
+    return [column for column in _COLUMNS if column in kept]
 
 
 def _settings(case: Measurement) -> str:
-    parts = [f"{key} {value}" for key, value in case.settings.items() if key in ("torch", "cuda", "threads", "isa")]
+    shown = ("torch", "cuda", "threads", "numa", "isa", "blas")
+    parts = [f"{key} {value}" for key, value in case.settings.items() if key in shown and value]
     if case.conditions.cpu_mhz:
         parts.append(f"{case.conditions.cpu_mhz:.0f} MHz")
     return ", ".join(parts)
 
 
-def _remarks(cases: tuple[Measurement, ...], page: Page) -> None:
-    names = [name(case) for case in cases]
-    remarks = [
-        (name(case) if names.count(name(case)) == 1 else f"{name(case)} {_size(case)}", "; ".join(found))
+def _remarks(report: Report, page: Page) -> None:
+    """Case by case: where the rest of the peak went, what others reach, and what is wrong with the figure."""
+    cases, verbose = report.measurements, page.verbose
+    said = [
+        (case, measured.troubles(case), measured.explanation(case, all_of_it=verbose), _details(case, report, page))
         for case in cases
-        if (found := _remarks_of(case))
     ]
-    if remarks:
+    if any(troubles or why or details for _, troubles, why, details in said):
         page.line()
-    for case_name, remark in remarks:
-        page.labelled(f"{case_name:<9}", remark, indent=0, label_style="yellow")
+    labels = _labels(cases)
+    wide = max(_LABEL, *(len(label) for label in labels)) if labels else _LABEL
+    for label, (_, troubles, why, details) in zip(labels, said, strict=True):
+        lines = [*why, *(["; ".join(troubles)] if troubles else []), *details]
+        style = "yellow" if troubles else "dim"
+        if lines and page.width < _NARROW and wide > _LABEL:  # no room for text beside labels that long
+            page.line(label, style=style)
+            for line in lines:
+                page.line(line, indent=2)
+            continue
+        for place, line in enumerate(lines):
+            page.labelled(f"{label if place == 0 else '':<{wide}}", line, indent=0, label_style=style)
 
 
-def _remarks_of(case: Measurement) -> list[str]:
-    if case.not_run:
-        return [f"not run: {case.not_run}"]
-    found = [] if case.implementation in (None, "native") else [str(case.implementation)]
-    return [*found, *case.warnings]
+def _details(case: Measurement, report: Report, page: Page) -> list[str]:
+    return measured.details(case, report.boards) if page.verbose else []
 
 
-def _other_times(cases: tuple[Measurement, ...], page: Page) -> None:
-    """What a step took right after the start and with a cold cache, where that is not what it took in the long run."""
-    lines = [(name(case), text) for case in cases if (text := ", ".join(_differing(case)))]
-    if lines:
-        page.line()
-        page.line("a step at other times", style="dim")
-    for case_name, text in lines:
-        page.labelled(f"{case_name:<9}", text, indent=0)
-
-
-def _differing(case: Measurement) -> list[str]:
-    """Differences that the interval of the median, or 1 %, would hide are left out."""
-    if not case.median_s or case.ci95_s is None:
-        return []
-    least = max(0.01 * case.median_s, case.ci95_s[1] - case.ci95_s[0])
-    pairs = (("right after the start", case.burst_s), ("with a cold cache", case.cold_s))
-    return [f"{seconds(value)} {when}" for when, value in pairs if value and abs(value - case.median_s) > least]
+def _labels(cases: Sequence[Measurement]) -> list[str]:
+    """The names of the cases, with their sizes where one name stands for several."""
+    names = [name(case) for case in cases]
+    return [
+        (found if names.count(found) == 1 else f"{found} {size(case)}")[:_LONGEST_LABEL]
+        for found, case in zip(names, cases, strict=True)
+    ]
 
 
 def _seen(cases: tuple[Measurement, ...], page: Page) -> None:
     """Clocks and power while the samples were taken, where a GPU told them."""
-    lines = [(name(case), text) for case in cases if (text := _conditions(case.conditions))]
+    told = [(label, measured.conditions(case.conditions)) for label, case in zip(_labels(cases), cases, strict=True)]
+    lines = [(label, text) for label, text in told if text]
     if lines:
         page.line()
         page.line("seen while timing (median, lowest to highest)", style="dim")
-    for case_name, text in lines:
-        page.labelled(f"{case_name:<9}", text, indent=0)
-
-
-def _conditions(seen: Conditions) -> str:
-    spans = (("SM", seen.sm_mhz, "MHz"), ("", seen.power_w, "W"), ("", seen.temperature_c, "°C"))
-    parts = [
-        f"{title} {span.median:.0f} {unit} ({span.minimum:.0f} to {span.maximum:.0f})".strip()
-        for title, span, unit in spans
-        if span is not None
-    ]
-    return ", ".join([*parts, *(seen.throttle or ())])
+    wide = max((len(label) for label, _ in lines), default=0)
+    for label, text in lines:
+        page.labelled(f"{label:<{max(_LABEL, wide)}}", text, indent=0)
