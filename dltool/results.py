@@ -143,6 +143,8 @@ class Work(Struct, frozen=True, kw_only=True):
 
     ops: int = 0
     bytes: int = 0
+    skipped_ops: int = 0
+    """Those of `ops` that a 2:4 sparse product skips: the rate counts them, as datasheets do."""
 
 
 class Span(Struct, frozen=True, kw_only=True):

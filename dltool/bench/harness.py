@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dltool import units
-from dltool.bench import Prepared, Workload, stats
+from dltool.bench import Prepared, Workload, stats, support_of, witness
 from dltool.bench.conditions import Sampler
 from dltool.bench.devices import Device, import_torch, settings
 from dltool.errors import DltoolError
@@ -73,6 +73,7 @@ class _Run:
     seconds: list[float] = field(default_factory=list)
     steps: int = 1
     warmup_s: float | None = None
+    kernel: str | None = None
 
     def time_left(self) -> bool:
         return self.clock() - self.began < self.plan.cap_s
@@ -113,10 +114,14 @@ def _own_precision(device: Device) -> Iterator[None]:
         return
     torch = import_torch()
     before = torch.get_float32_matmul_precision()
+    switches = torch.backends.cuda.matmul
+    sums = getattr(switches, "allow_fp16_accumulation", None)
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+        if sums is not None:
+            switches.allow_fp16_accumulation = sums
 
 
 def describe(name: str, workload: Workload) -> str:
@@ -149,6 +154,8 @@ def measure(
         with sampler:
             _sample(state, prepared)
         verified = prepared.verify()
+        if support_of(state.workload, device) is not None:
+            state.kernel = witness.watch(device, prepared.step)
     except KeyboardInterrupt:
         state.warnings.append("interrupted: fewer samples than planned, result not verified")
         raise Interrupted(_result(name, state, sampler.conditions(), None, None if state.seconds else "interrupted")) from None
@@ -267,7 +274,9 @@ def _result(name: str, state: _Run, conditions: Conditions, verified: Verified |
     amount = work.bytes if unit == "B/s" else work.ops
     median = statistics.median(seconds) if seconds else None
     peak = workload.peak(device)
-    rate = amount / median if median else None
+    right = verified is None or verified.ok
+    rate = amount / median if median and right else None
+    support = support_of(workload, device, state.kernel, not_run)
     doubts = [*workload.doubts(device), *_doubts(conditions, verified)] if seconds else []
     warnings = [*state.warnings, *stats.warnings(seconds), *doubts]
     return Measurement(
@@ -288,7 +297,9 @@ def _result(name: str, state: _Run, conditions: Conditions, verified: Verified |
         peak=peak[0] if peak else None,
         peak_basis=peak[1] if peak else None,
         share_of_peak=rate / peak[0] if rate and peak else None,
-        implementation=None if not_run else workload.implementation(device),
+        implementation=None if not_run else str(support) if support else workload.implementation(device),
+        support=support.state if support else None,
+        kernel=(support.kernel if support else None) or state.kernel,
         conditions=conditions,
         verified=verified,
         settings={**settings(device), "harness": HARNESS_VERSION},

@@ -45,7 +45,7 @@ def _size(case: Measurement) -> str:
 
 def _row(case: Measurement) -> list[str]:
     if case.rate is None:
-        return [name(case), _size(case), "not run", "", "", "", ""]
+        return [name(case), _size(case), "not run" if case.not_run else "wrong", "", "", "", ""]
     return [
         name(case),
         _size(case),
@@ -89,6 +89,9 @@ def _remarks_of(case: Measurement) -> list[str]:
     if case.not_run:
         return [f"not run: {case.not_run}"]
     found = [] if case.implementation in (None, "native") else [str(case.implementation)]
+    if case.rate is not None and case.work.skipped_ops:
+        real = case.rate * (1 - case.work.skipped_ops / case.work.ops)
+        found.append(f"counts skipped products, as datasheets do; {rate(real, case.rate_unit)} are computed")
     return [*found, *case.warnings]
 
 
