@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+_LARGEST = 0.5
+"""What is further off is wrong whatever the format: nothing but zeros is off by 1."""
+
 
 def product_tolerance(number_format: Mapping[str, str], k: int) -> float:
     """For a matrix product over `k`: the Frobenius norm of the error over that of the result, at most.
@@ -20,7 +23,7 @@ def product_tolerance(number_format: Mapping[str, str], k: int) -> float:
     if output == 0:
         return 0.0
     rounding = max(output, float(number_format["epsilon_product"]))
-    return 2 * rounding + float(number_format["epsilon_accumulate"]) * math.sqrt(k)
+    return min(_LARGEST, 2 * rounding + float(number_format["epsilon_accumulate"]) * math.sqrt(k))
 
 
 def repeated_tolerance(number_format: Mapping[str, str], rounds: int) -> float:

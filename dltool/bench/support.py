@@ -18,6 +18,8 @@ from dltool.bench.devices import Device
 STATES = ("native", "emulated", "library-missing", "unsupported")
 _NO_MEMORY = re.compile(r"out of memory|can't allocate|not enough memory|bad_alloc|are free", re.IGNORECASE)
 _MADE_FOR = re.compile(r"(?:sm|Sm|cutlass_|sm_)(7[05]|8[0-9]|9[0-9]|1[0-2][0-9])(?!\d)")
+_IN_FP32 = re.compile(r"(?<![a-z0-9])sgemm|_ffma_")
+"""Kernels whose arithmetic is fp32, whatever they are fed."""
 _ERAS: Mapping[str, int] = {"maxwell": 50, "pascal": 60, "volta": 70, "turing": 75, "ampere": 80}
 
 
@@ -83,7 +85,7 @@ def keys_here(row: tables.Row, device: Device) -> tuple[str, ...]:
     """The kinds of arithmetic that a number format may run on and the device has, the best first."""
     peaks = device.board.peaks
     found = [key for key in row.get(f"{device.kind}_peaks", "").split() if key in peaks]
-    return tuple(key for key in found if not row["sparse"] or peaks[key].sparse is not None)
+    return tuple(key for key in found if not row["pruned"] or peaks[key].sparse is not None)
 
 
 def decide(case: Case) -> Support:
@@ -101,9 +103,11 @@ def _not_run(case: Case) -> Support:
     error = case.error or ""
     if _NO_MEMORY.search(error) or not case.known:
         return Support(state=None, why=error)
+    if case.capability is None and not case.here:
+        return Support(state="unsupported", why=error)
     if case.here:
         return Support(state="library-missing", why=f"{case.device} has it, the library does not: {error}")
-    return Support(state="unsupported", why=f"{case.device} has no {_what(case)} for {case.dtype}: {error}")
+    return Support(state="unsupported", why=f"{case.device} has no units for {case.dtype}: {error}")
 
 
 def _on_cpu(case: Case) -> Support:
@@ -133,9 +137,11 @@ def _on_gpu(case: Case) -> Support:
     if not case.here:
         return Support(state="emulated", why=f"{case.device} has no units for {case.dtype}; {_ran(case)}")
     on_tensor = "_tensor" in case.here[0]
+    if _IN_FP32.search(case.kernel or "") and "fp32" not in case.here:
+        return Support(state="emulated", why=f"by way of fp32 on the ordinary cores; {_ran(case)}")
     if unit == "vector" and on_tensor:
         return _on_ordinary_cores(case)
-    older = _older(case)
+    older = _older(case) if unit == "tensor" else None
     return Support(state="native", why=f"{_ran(case)}, made for compute capability {older}" if older else "")
 
 
@@ -175,10 +181,6 @@ def instruction_of(kernel: str, capability: tuple[int, int]) -> str | None:
     asked = ".".join(map(str, capability))
     rows = [row for row in tables.rows("kernel_code") if row["kernel"] == kernel]
     return next((row["instruction"] for row in rows if row["compute_capability"] == asked), None)
-
-
-def _what(case: Case) -> str:
-    return "instructions" if case.capability is None else "units"
 
 
 @cache

@@ -21,11 +21,12 @@ from dltool.render.cases import (
     interval,
     one_line,
     remarks,
+    same_support,
     seen,
     title,
     visible,
 )
-from dltool.results import Compatibility, Creation, EnvironmentFound, Finding, Measurement, Plan, Report, Status
+from dltool.results import Compatibility, Creation, EnvironmentFound, Finding, Measurement, Plan, Report, Status, SupportCell
 from dltool.units import percent, rate, seconds, significant
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "\\": "&#92;"}
@@ -55,9 +56,11 @@ def render(report: Report, style: Style) -> str:
         blocks += _creation(report.creation)
     if report.environments:
         blocks += ["### Environments", _environments(report.environments)]
-    if report.boards:
+    if report.boards and not report.support:
         blocks += _boards(report.boards, style)
     blocks += _architectures(report)
+    if report.support:
+        blocks += _support(report.support)
     if report.measurements:
         blocks += _measurements(report.measurements)
     if facts := about(report.machine):
@@ -216,7 +219,7 @@ def _measurements(measurements: Sequence[Measurement]) -> list[str]:
     rows = [
         (
             case_name(case),
-            "not run" if case.rate is None else rate(case.rate, case.rate_unit),
+            ("not run" if case.not_run else "wrong") if case.rate is None else rate(case.rate, case.rate_unit),
             "" if case.share_of_peak is None else percent(case.share_of_peak),
             "" if case.median_s is None else interval(case),
             "" if case.median_s is None else seconds(case.median_s),
@@ -226,6 +229,14 @@ def _measurements(measurements: Sequence[Measurement]) -> list[str]:
         for case in measurements
     ]
     return ["### Measurements", table(head, rows, right=range(1, 6))]
+
+
+def _support(cells: Sequence[SupportCell]) -> list[str]:
+    rows = [
+        (first.dtype, first.operation, layouts, first.state or "unknown", first.kernel or "", first.why)
+        for first, layouts in same_support(cells)
+    ]
+    return ["### Support", table(("dtype", "operation", "layouts", "support", "what ran", "why"), rows)]
 
 
 def _wrong(case: Measurement) -> list[str]:

@@ -26,7 +26,9 @@ def _parts(report: Report) -> Iterator[str]:
         yield "findings"
     if report.log:
         yield "log"
-    if report.boards and not report.measurements:
+    if report.support:
+        yield "support"
+    if report.boards and not report.measurements and not report.support:
         yield "boards"
     yield from (name for name in ("architectures", "compat", "plan", "creation", "environments") if getattr(report, name))
     if report.measurements:

@@ -57,8 +57,8 @@ class Gemm:
         """A multiply and an add count as two: 1.4e11 operations at 4096 cubed. Of a sparse product half of them are skipped."""
         row = dtype_row(self.dtype)
         ops = 2 * self.m * self.n * self.k
-        sparse = bool(row["sparse"])
-        kept = 0.5 + (0.125 / float(row["bytes"]) / 2 if sparse else 0.5)  # a place of two bits for each number kept
+        sparse = bool(row["pruned"])
+        kept = 0.5 + 0.125 / float(row["bytes"]) if sparse else 1.0  # half, and its places: two bits for each number kept
         read = self.m * self.k * float(row["bytes"]) * kept + self.k * self.n * float(row["bytes_b"])
         return Work(
             ops=ops, bytes=round(read + self.m * self.n * float(row["bytes_out"])), skipped_ops=ops // 2 if sparse else 0
@@ -81,9 +81,9 @@ class Gemm:
         row = dtype_row(self.dtype)
         for key in keys_here(row, device):
             peak = device.board.peaks[key]
-            rate = peak.sparse if row["sparse"] else peak.dense
+            rate = peak.sparse if row["pruned"] else peak.dense
             if rate is not None:
-                return rate * 1e12, f"{key} {'2:4 sparse ' if row['sparse'] else ''}{peak.basis}"
+                return rate * 1e12, f"{key} {'2:4 sparse ' if row['pruned'] else ''}{peak.basis}"
         return None
 
     def support(self, device: Device, kernel: str | None = None, error: str | None = None) -> Support:
@@ -125,12 +125,12 @@ class Gemm:
         if row["operation"].startswith("kernel"):
             raise UsageError(f"{self.dtype} has no library product", remedy="It is measured as `instruction`.")
         if row["needs_cuda"] and device.kind != "cuda":
-            raise UsageError(f"{self.dtype} exists on CUDA devices only", remedy="Leave it out of --dtype.")
+            raise UsageError("this exists on CUDA devices only", remedy="Leave it out of --dtype.")
         if self.layout not in row["layouts"].split():
             remedy = f"Take layout={row['layouts'].replace(' ', ' or ')}."
             raise UsageError(f"{self.dtype} is stored for layout {row['layouts']}, not {self.layout}", remedy=remedy)
         _check_shape(self, row, device)
-        needed = self.work().bytes
+        needed = self.work().bytes + 8 * self.k * self.n  # the reference is float64
         if device.free_bytes and needed > device.free_bytes:
             free = units.gib(device.free_bytes)
             raise CannotRun(f"the matrices take {units.gib(needed)}, and {free} are free", remedy="Take a smaller m, n or k.")

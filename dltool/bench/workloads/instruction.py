@@ -96,26 +96,40 @@ class Instruction:
         """
         kernel = self.kernel
         if device.kind != "cuda":
-            raise UsageError(f"{self.dtype} exists on CUDA devices only", remedy="Leave it out of --dtype.")
+            raise UsageError("this exists on CUDA devices only", remedy="Leave it out of --dtype.")
         torch = import_torch()
         capability = tuple(torch.cuda.get_device_capability(device.name))
         if capability < kernel.first:
             least = ".".join(map(str, kernel.first))
             raise CannotRun(f"{self.dtype} exists from compute capability {least} on", remedy="Leave it out of --dtype.")
         with torch.cuda.device(device.name):
-            data = registers(torch, kernel, device.name)
-            room = self.blocks * THREADS * (kernel.chains * (1 if kernel.shape is None else 4))
-            c = torch.full((room,), -1, dtype=getattr(torch, kernel.sums), device=device.name)
             code = compile_cubin(library(), kernel.source(), (capability[0], capability[1]))
+            torch.cuda.synchronize()  # from here on the device's context is this thread's
             loaded = Loaded(driver(), code, "measure")
             stream = torch.cuda.current_stream().cuda_stream
+            return self.prepared(torch, device.name, loaded, stream=stream, xor=capability < (8, 0))
+
+    def prepared(self, torch: Any, device: str, loaded: Loaded, *, stream: int = 0, xor: bool = False) -> Prepared:
+        """With the compiled kernel at hand: its data on the device, and the step that launches it.
+
+        Args:
+            torch: the module.
+            device: as torch calls it.
+            loaded: the kernel.
+            stream: the CUDA stream to launch on.
+            xor: bits are combined by XOR, the only way before compute capability 8.0.
+        """
+        kernel = self.kernel
+        data = registers(torch, kernel, device)
+        room = self.blocks * THREADS * kernel.chains * (1 if kernel.shape is None else 4)
+        c = torch.full((room,), -1, dtype=getattr(torch, kernel.sums), device=device)
         pointers = [data[0].data_ptr(), data[1].data_ptr(), c.data_ptr()]
         blocks, rounds = self.blocks, self.rounds
 
         def step() -> None:
             loaded.launch(blocks, THREADS, pointers, rounds, stream)
 
-        return Prepared(step, lambda: self.check(torch, data, c, xor=capability < (8, 0)))
+        return Prepared(step, lambda: self.check(torch, data, c, xor=xor))
 
     def check(self, torch: Any, data: tuple[Any, Any], c: Any, *, xor: bool = False) -> Verified:
         """The first and the last block's results against the same in float64."""

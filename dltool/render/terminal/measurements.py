@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from dltool import tables
 from dltool.render.terminal.page import Page
 from dltool.results import Conditions, Measurement, Report
 from dltool.units import percent, rate, seconds
@@ -31,8 +32,12 @@ def show(report: Report, page: Page) -> None:
 
 
 def name(case: Measurement) -> str:
-    """What tells a case from its neighbours: the dtype, or the kernel."""
-    return str(case.params.get("kernel") or case.dtype)
+    """What tells a case from its neighbours: the dtype with what is unusual of it, or the kernel."""
+    if "kernel" in case.params:
+        return str(case.params["kernel"])
+    usual = next((row["layout"] for row in tables.rows("dtypes") if row["name"] == case.dtype), "")
+    layout = str(case.params.get("layout") or usual)
+    return " ".join([case.dtype, *[layout] * (layout != usual), *["zeros"] * (case.params.get("data") == "zeros")])
 
 
 def _size(case: Measurement) -> str:
