@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,8 @@ from dltool.bench.workloads.operations import OPERATIONS, Problem, set_switches
 from dltool.catalog import PEAK_KEYS, Board, Peak
 from dltool.errors import DltoolError, UsageError
 from dltool.numerics import product_tolerance, recurrence_tolerance, repeated_tolerance
+from dltool.render import FORMATS, Style
+from dltool.results import Measurement, Report, Verified, Work
 
 torch = pytest.importorskip("torch")
 
@@ -182,6 +186,22 @@ def test_a_sparse_product_tells_what_it_skips():
     device = replace(CUDA, board=Board(name="x", peaks=peaks))
     assert Gemm(dtype="fp16_sparse").peak(device) == (2e14, "fp16_tensor_acc32 2:4 sparse derived")
     assert Gemm(dtype="fp16").peak(device) == (1e14, "fp16_tensor_acc32 derived")
+
+
+def test_unusual_cases_are_told_apart_and_sparse_rates_explained():
+    base = Measurement(
+        workload="gemm", device="cuda:0", dtype="fp16_sparse", seconds=(1.0,), median_s=1.0, rate=2e12, rate_unit="FLOP/s",
+        params={"m": 64, "n": 64, "k": 64, "layout": "nt", "data": "random"}, work=Work(ops=2, skipped_ops=1),
+    )  # fmt: skip
+    odd = msgspec.structs.replace(base, dtype="bf16", params={**base.params, "layout": "tt", "data": "zeros"}, work=Work(ops=2))
+    lie = Verified(reference="float64", error=1.0, tolerance=0.1, ok=False)
+    wrong = msgspec.structs.replace(odd, dtype="int8", rate=None, verified=lie, params={**base.params, "layout": "nt"})
+    text = FORMATS.get("text")(Report(measurements=(base, odd, wrong)), Style(width=100))
+    assert "counts skipped products, as datasheets do; 1 TFLOP/s are computed" in text
+    assert "bf16 tt zeros" in text
+    assert re.search(r"int8 +64³ +wrong", text)
+    unit = Measurement(workload="instruction", device="cuda:0", dtype="int4", params={"blocks": 8, "rounds": 64}, not_run="x")
+    assert "8 x 64" in FORMATS.get("text")(Report(measurements=(unit,)), Style(width=100))
 
 
 # how operands are stored

@@ -167,6 +167,14 @@ def test_what_really_runs_on_this_cpu_is_told(capfd):
     assert capfd.readouterr().out == ""  # what the libraries print is kept out of our output
 
 
+def test_without_standard_output_nothing_is_told(monkeypatch):
+    def closed(descriptor):
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(witness.os, "dup", closed)
+    assert witness.watch(Device(name="cpu", board=Board(name="x"), timer=host_timer), lambda: None) is None
+
+
 def test_our_own_output_is_not_swallowed(capfd):
     device = Device(name="cpu", board=Board(name="x"), timer=host_timer)
     print("before")

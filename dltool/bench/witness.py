@@ -31,7 +31,12 @@ def watch(device: Device, step: Step) -> str | None:
     """
     if device.kind == "cuda":
         return _cuda_kernel(device, step)
-    return _cpu_path(step) if device.kind == "cpu" else None
+    if device.kind != "cpu":
+        return None
+    try:
+        return _cpu_path(step)
+    except OSError:  # this process has no standard output that could be turned aside
+        return None
 
 
 def _cuda_kernel(device: Device, step: Step) -> str | None:

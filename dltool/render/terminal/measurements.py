@@ -44,6 +44,8 @@ def _size(case: Measurement) -> str:
     if "m" in case.params:
         sides = [str(case.params[side]) for side in "mnk"]
         return sides[0] + "³" if len(set(sides)) == 1 else "x".join(sides)
+    if "rounds" in case.params:
+        return f"{case.params.get('blocks')} x {case.params['rounds']}"
     size = case.params.get("bytes")
     return f"{int(size) / 2**20:.0f} MiB" if isinstance(size, int) else ""
 
