@@ -143,14 +143,30 @@ def test_the_library_tells_its_path(said, headers, path):
 
 @dataclass
 class Event:
+    """As torch.profiler lists them."""
+
     name: str
-    device_time_total: int
+    took_us: int
     device_type: str = "DeviceType.CUDA"
+
+    @property
+    def time_range(self):
+        return self
+
+    def elapsed_us(self):
+        return self.took_us
 
 
 def test_the_kernel_with_the_most_time_is_named():
     helper = "void cublasLt::splitKreduce_kernel<32, 16>"
-    events = [Event("aten::mm", 90, "DeviceType.CPU"), Event(SGEMM, 10), Event(helper, 50), Event(AMPERE_BF16, 30)]
+    on_cpu = "DeviceType.CPU"
+    events = [
+        Event("aten::mm", 90, on_cpu),
+        Event(AMPERE_BF16, 15),
+        Event(helper, 50),
+        Event(SGEMM, 20),
+        Event(AMPERE_BF16, 15),
+    ]
     assert witness.heaviest(events) == AMPERE_BF16
     assert witness.heaviest([Event(helper, 5)]) == helper
     assert witness.heaviest([]) is None
@@ -181,3 +197,36 @@ def test_our_own_output_is_not_swallowed(capfd):
     witness.watch(device, lambda: None)
     print("after")
     assert capfd.readouterr().out == "before\nafter\n"
+
+
+def test_on_a_gpu_the_profiler_is_asked(monkeypatch, capfd):
+    """A profiler that tells its stages on stderr, as Kineto does."""
+    torch = pytest.importorskip("torch")
+    ran = []
+
+    class Profile:
+        def __init__(self, *, activities):
+            assert activities == [torch.profiler.ProfilerActivity.CUDA]
+
+        def __enter__(self):
+            witness.os.write(2, b"STAGE: warm up")
+            return self
+
+        def __exit__(self, *_):
+            ran.append("closed")
+
+        def events(self):
+            return [Event(SGEMM, 1)]
+
+    monkeypatch.setattr(torch.profiler, "profile", Profile)
+    monkeypatch.setattr(torch.cuda, "synchronize", ran.append)
+    device = Device(name="cuda:1", board=Board(name="x"), timer=host_timer)
+    assert witness.watch(device, lambda: ran.append("step")) == SGEMM
+    assert ran == ["step", "cuda:1", "closed"]
+    assert capfd.readouterr().err == ""
+
+    def refused(**_):
+        raise RuntimeError("CUPTI_ERROR_INSUFFICIENT_PRIVILEGES")
+
+    monkeypatch.setattr(torch.profiler, "profile", refused)
+    assert witness.watch(device, lambda: None) is None

@@ -8,7 +8,6 @@ import os
 import re
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -43,21 +42,24 @@ def _cuda_kernel(device: Device, step: Step) -> str | None:
     torch = import_torch()
     activity = torch.profiler.ProfilerActivity.CUDA
     try:
-        with torch.profiler.profile(activities=[activity]) as profile:
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context(tempfile.TemporaryFile())
+            stack.enter_context(_into(log.fileno(), 2))  # the profiler tells its stages to stderr
+            profile = stack.enter_context(torch.profiler.profile(activities=[activity]))
             step()
             torch.cuda.synchronize(device.name)
         return heaviest(profile.events())
-    except RuntimeError:  # CUPTI is in other hands, or may not be used here
+    except (RuntimeError, OSError):  # CUPTI is in other hands, or may not be used here
         return None
 
 
 def heaviest(events: Any) -> str | None:
     """The name of the kernel with the most time of all events on the GPU; sums and copies only where there is nothing else."""
-    times: Counter[str] = Counter()
+    times: dict[str, float] = {}
     for event in events:
-        if str(getattr(event, "device_type", "")).endswith("CUDA"):
-            times[event.name] += int(getattr(event, "device_time_total", 0) or getattr(event, "cuda_time_total", 0) or 1)
-    ranked = [name for name, _ in times.most_common()]
+        if str(event.device_type).endswith("CUDA"):
+            times[event.name] = times.get(event.name, 0.0) + event.time_range.elapsed_us()
+    ranked = sorted(times, key=lambda name: -times[name])
     kernels = [name for name in ranked if unit_of(name) != "helper"] or ranked
     return kernels[0][:_LONGEST] if kernels else None
 
@@ -116,7 +118,7 @@ def _headers() -> str:
 def _said(step: Callable[[], object]) -> str:
     """What a step writes to the process's standard output while MKL and oneDNN are talkative."""
     torch = import_torch()
-    with tempfile.TemporaryFile() as file, _into(file.fileno()):
+    with tempfile.TemporaryFile() as file, _into(file.fileno(), 1):
         with contextlib.ExitStack() as talk:
             for library in (torch.backends.mkl, torch.backends.mkldnn):
                 if library.is_available():
@@ -128,20 +130,21 @@ def _said(step: Callable[[], object]) -> str:
 
 
 @contextlib.contextmanager
-def _into(descriptor: int) -> Iterator[None]:
-    """Standard output of the process into a file, whoever writes: the libraries are no Python."""
+def _into(descriptor: int, standard: int) -> Iterator[None]:
+    """Standard output (1) or error (2) of the process into a file, whoever writes: the libraries are no Python."""
     _flush()
-    kept = os.dup(1)
+    kept = os.dup(standard)
     try:
-        os.dup2(descriptor, 1)
+        os.dup2(descriptor, standard)
         yield
     finally:
         _flush()
-        os.dup2(kept, 1)
+        os.dup2(kept, standard)
         os.close(kept)
 
 
 def _flush() -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
+        sys.stderr.flush()
     ctypes.CDLL(None).fflush(None)
