@@ -288,6 +288,24 @@ class Measurement(Struct, frozen=True, kw_only=True):
     not_run: str | None = None
 
 
+class SupportCell(Struct, frozen=True, kw_only=True):
+    """Whether a device has one kind of product, found by trying it at a tiny size."""
+
+    dtype: str
+    """A name of catalog/dtypes.csv."""
+    operation: str
+    """How it is multiplied: a value of that table's column."""
+    layout: str
+    """"nn", "nt", "tn" or "tt": whether A and B are transposed views; empty where there is no such choice."""
+    device: str
+    state: str | None
+    """"native", "emulated", "library-missing" or "unsupported"; null where it cannot be told."""
+    why: str = ""
+    kernel: str | None = None
+    """The kernel, or the library's code path, that ran."""
+    verified: Verified | None = None
+
+
 class Recommendation(Struct, frozen=True, kw_only=True):
     """The build to install."""
 
@@ -597,6 +615,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """The one thing to know of the findings."""
     findings: tuple[Finding, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    support: tuple[SupportCell, ...] = ()
+    """What the device can multiply: `dltool bench gemm --support`."""
     boards: tuple[Board, ...] = ()
     architectures: tuple[Architecture, ...] = ()
     formats: tuple[NumberFormat, ...] = ()
@@ -621,6 +641,9 @@ class Report(Struct, frozen=True, kw_only=True):
             return ExitCode.INTERRUPTED
         if self.measurements and all(measurement.not_run for measurement in self.measurements):
             return ExitCode.CANNOT_RUN
+        checked = [*(case.verified for case in self.measurements), *(cell.verified for cell in self.support)]
+        if not all(verified.ok for verified in checked if verified is not None):
+            return ExitCode.FINDINGS
         if self.compat is not None and self.compat.verdict == "error":
             return ExitCode.FINDINGS
         if self.plan is not None and self.plan.problems:

@@ -184,8 +184,25 @@ def reported_cases() -> str:
 
 
 def dtypes_table() -> str:
-    rows = (f"| `{row['name']}` | {row['torch']} | {row['note']} |" for row in tables.rows("dtypes"))
-    return "\n".join(["| dtype | torch | note |", "| --- | --- | --- |", *rows])
+    rows = [
+        (f"`{row['name']}`", _multiplied_by(row), "GPU" if row["needs_cuda"] else "GPU, CPU", row["suite"], row["note"])
+        for row in tables.rows("dtypes")
+    ]
+    return _table(("dtype", "multiplied by", "on", "from suite", "note"), rows)
+
+
+def _multiplied_by(row: tables.Row) -> str:
+    """The operation of a number format, as its reader may look it up."""
+    own = row["operation"].removeprefix("kernel_")
+    if own != row["operation"]:
+        return f"[{own}.cu](dltool/bench/workloads/kernels/{own}.cu)"
+    names = {
+        "int_mm": "`torch._int_mm`", "sparse": "`torch._cslt_sparse_mm`", "weight_int8": "`torch._weight_int8pack_mm`",
+        "weight_int4": "`torch._weight_int4pack_mm`",
+        "scaled_mm": "`torch.nn.functional.scaled_mm`" if "x" in row["scaling"] else "`torch._scaled_mm`",
+    }  # fmt: skip
+    types = row["torch"] if row["torch"] == row["torch_b"] else f"{row['torch']} x {row['torch_b']}"
+    return f"{names.get(row['operation'], '`torch.mm`')}, {types}"
 
 
 def formats() -> str:

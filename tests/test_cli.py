@@ -362,7 +362,9 @@ class TestBench:
         run = dltool(*arguments, "--budget", "1s", "--json")
         assert run.returncode == 0, run.stderr
         (measurement,) = json.loads(run.stdout)["measurements"]
-        assert measurement["params"] == {"m": 256, "n": 256, "k": 256, "dtype": "fp32"}
+        assert measurement["params"] == {"m": 256, "n": 256, "k": 256, "dtype": "fp32", "layout": "nn", "data": "random"}
+        assert measurement["support"] == "native" or not measurement["peak"]
+        assert measurement["kernel"]
         assert measurement["verified"]["ok"]
         assert measurement["seconds"]
         assert measurement["conditions"].keys() >= {"sm_mhz", "power_w", "temperature_c", "throttle"}

@@ -60,6 +60,13 @@ def test_slow_dtype_is_measured_at_a_smaller_size_and_says_so():
     assert any("smaller size" in warning and "size=10000" in warning and "10 s" in warning for warning in result.warnings)
 
 
+def test_no_time_to_try_a_size_is_not_foretold_as_no_time_at_all():
+    result = measure(Scripted(size=10_000, step_s=lambda size: 20.0), plan=Plan(cap_s=10.0))
+    assert result.params["size"] == 100
+    assert any("no time to try it as asked for" in warning for warning in result.warnings)
+    assert not any("would take" in warning for warning in result.warnings)
+
+
 def test_a_step_that_collapses_with_size_cannot_hang_the_run():
     time = FakeTime()
     slow = Scripted(size=10_000, step_s=lambda size: size * 1e-5 * (50 if size >= 10_000 else 1))

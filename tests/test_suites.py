@@ -43,6 +43,19 @@ def test_arithmetic_comes_first_then_memory(extra, device):
 
 
 def test_dtypes_choose_among_the_products_only(extra, device):
-    cases = suites.full(device, {"dtype": ["bf16"]})
+    cases = suites.standard(device, {"dtype": ["bf16"]})
     assert [case.dtype for name, case in cases if name == "gemm"] == ["bf16"]
-    assert sum(name == "extra" for name, _ in cases) == 2
+    assert sum(name == "extra" for name, _ in cases) == 1
+
+
+def test_the_full_suite_has_every_layout_and_zeros_and_keeps_to_the_dtypes_asked_for(extra, device):
+    asked = [case for name, case in suites.full(device, {"dtype": ["bf16"]}) if name == "gemm"]
+    assert {case.dtype for case in asked} == {"bf16"}
+    assert [case.layout for case in asked] == ["nn", "nt", "tn", "tt"]
+    unasked = [case for name, case in suites.full(device, {}) if name == "gemm"]
+    assert [case.data for case in unasked].count("zeros") == 1
+
+
+def test_a_gpu_has_products_and_instructions_first(extra, device):
+    names = list(dict.fromkeys(name for name, _ in suites.full(replace(device, name="cuda:0"), {})))
+    assert names[:3] == ["gemm", "instruction", "memory"]

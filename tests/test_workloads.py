@@ -19,7 +19,8 @@ from dltool.machine import Memory as HostMemory
 torch = pytest.importorskip("torch")
 
 FAST = Plan(sampling_s=0.02, warmup_s=0.02, step_s=0.2, cap_s=5.0)
-CPU_DTYPES = ["fp64", "fp32", "bf16", "fp16", "fp8_e4m3", "fp8_e5m2", "int8"]
+QUICK = ["fp64", "fp32", "bf16", "fp16", "fp8_e4m3", "int8"]
+CPU_DTYPES = [*QUICK, "fp8_e5m2", "fp8_rowwise", "w8a16", "w4a16"]
 SIDES = st.integers(1, 300)
 
 
@@ -157,7 +158,7 @@ def test_unknown_devices(name, error):
 
 def test_quick_holds_both(cpu):
     names = [(name, case.dtype if name == "gemm" else case.kernel) for name, case in suites.quick(cpu, {})]
-    assert names == [("gemm", dtype) for dtype in CPU_DTYPES] + [("memory", k) for k in ("read", "write", "copy", "triad")]
+    assert names == [("gemm", dtype) for dtype in QUICK] + [("memory", k) for k in ("read", "write", "copy", "triad")]
 
 
 def test_a_gpu_board_peak_of_each_dtype():

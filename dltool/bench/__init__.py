@@ -18,6 +18,7 @@ from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 from dltool import tables, units
 from dltool.bench.devices import Device, Step
+from dltool.bench.support import Support
 from dltool.callable_module import make_callable
 from dltool.errors import UsageError, unknown_name
 from dltool.registry import Registry
@@ -73,6 +74,15 @@ class Workload(Protocol):
 
     def doubts(self, device: Device) -> list[str]:
         """Why a figure of these parameters may not mean what it seems to, before anything is measured."""
+
+
+def support_of(workload: Any, device: Device, kernel: str | None = None, error: str | None = None) -> Support | None:
+    """Whether the device really has this arithmetic; None for a workload that does not judge it.
+
+    A workload may have `support(device, kernel, error)`, which the protocol does not ask for.
+    """
+    judge = getattr(workload, "support", None)
+    return None if judge is None else judge(device, kernel, error)
 
 
 _LARGEST = 2**40

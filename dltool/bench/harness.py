@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from msgspec import structs
 
 from dltool import units
-from dltool.bench import Prepared, Workload, sampling, sizing, stats, timers
+from dltool.bench import Prepared, Workload, sampling, sizing, stats, support_of, timers, witness
 from dltool.bench.conditions import Sampler
 from dltool.bench.devices import Device, import_torch, settings
 from dltool.bench.explain import explain
@@ -90,16 +90,20 @@ def shared(plan: Plan, spent_s: float, cases_left: int) -> Plan:
 
 @contextlib.contextmanager
 def own_precision(device: Device) -> Iterator[None]:
-    """Workloads choose how torch multiplies fp32; whoever called gets back what was set before."""
+    """Workloads choose how torch multiplies fp32 and sums fp16; whoever called gets back what was set before."""
     if device.kind not in ("cpu", "cuda"):
         yield
         return
     torch = import_torch()
     before = torch.get_float32_matmul_precision()
+    switches = torch.backends.cuda.matmul
+    sums = getattr(switches, "allow_fp16_accumulation", None)
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+        if sums is not None:
+            switches.allow_fp16_accumulation = sums
 
 
 def measure(
@@ -122,6 +126,8 @@ def measure(
         with sampler:
             sampling.sample(state, prepared)
         verified = prepared.verify()
+        if support_of(state.workload, device) is not None:
+            state.kernel = witness.watch(device, prepared.step)
     except KeyboardInterrupt:
         state.warnings.append("interrupted: fewer samples than planned, result not verified")
         raise Interrupted(result(name, state, sampler, None, None if state.seconds else "interrupted")) from None
@@ -157,7 +163,9 @@ def result(name: str, state: Run, sampler: Sampler, verified: Verified | None, n
     amount = work.bytes if unit == "B/s" else work.ops
     median = statistics.median(seconds) if seconds else None
     peak = workload.peak(device)
-    rate = amount / median if median else None
+    right = verified is None or verified.ok
+    rate = amount / median if median and right else None
+    support = support_of(workload, device, state.kernel, not_run)
     doubts = [*workload.doubts(device), *_doubts(conditions, verified)] if seconds else []
     warnings = [*state.warnings, *stats.warnings(seconds), *doubts]
     measured = Measurement(
@@ -181,7 +189,9 @@ def result(name: str, state: Run, sampler: Sampler, verified: Verified | None, n
         burst_s=state.burst_s,
         cold_s=state.cold_s,
         energy_j=power_w * median if power_w is not None and median is not None else None,
-        implementation=None if not_run else workload.implementation(device),
+        implementation=None if not_run else str(support) if support else workload.implementation(device),
+        support=support.state if support else None,
+        kernel=(support.kernel if support else None) or state.kernel,
         conditions=conditions,
         verified=verified,
         settings={**settings(device), "timer": timers.name_of(state.timer or device.timer), "harness": HARNESS_VERSION},

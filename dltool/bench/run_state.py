@@ -35,6 +35,8 @@ class Run:
     burst_s: float | None = None
     cold_s: float | None = None
     cpu_share: float | None = None
+    kernel: str | None = None
+    """What ran, where somebody tells."""
     timer: Timer | None = None
 
     def time_left(self) -> bool:

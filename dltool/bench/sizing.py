@@ -22,9 +22,7 @@ def fitting_size(state: Run) -> tuple[Workload, Prepared, float]:
     for size in state.workload.sizes():
         foreseen = _foresee(tried, _cost(size))
         if best is not None and (foreseen > state.plan.step_s or not state.time_left()):
-            state.warnings.append(
-                f"measured at a smaller size: one step as {asked} would take {units.seconds(foreseen)} or more"
-            )
+            state.warnings.append(f"measured at a smaller size: {_reason(asked, foreseen, state.plan.step_s)}")
             break
         smaller = best[0] if best is not None else None
         best = None  # let go of the smaller arrays before the larger are made
@@ -42,6 +40,13 @@ def fitting_size(state: Run) -> tuple[Workload, Prepared, float]:
     if best is None:
         raise ValueError("the workload offers no size")
     return best
+
+
+def _reason(asked: str, foreseen_s: float, most_s: float) -> str:
+    """What is foreseen to be short was left out because the time for trying was over."""
+    if foreseen_s > most_s:
+        return f"one step as {asked} would take {units.seconds(foreseen_s)} or more"
+    return f"there was no time to try it as {asked}"
 
 
 def _tried(state: Run, size: Workload) -> tuple[Workload, Prepared, float]:

@@ -13,25 +13,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from dltool import tables
 from dltool.bench import WORKLOADS, Workload, cases
 from dltool.bench.devices import Device
+from dltool.bench.dtypes import SUITES
 from dltool.bench.workloads import gemm as gemm_workload
+from dltool.bench.workloads import instruction as instruction_workload
 from dltool.bench.workloads import memory as memory_workload
 
+__all__ = ["SUITES", "Axes", "Cases", "full", "gemm", "memory", "quick", "standard", "suite"]
 Cases = list[tuple[str, Workload]]
 Axes = Mapping[str, Sequence[str]]
-SUITES = ("quick", "standard", "full")
-_FIRST = ("gemm", "memory")
+_FIRST = ("gemm", "instruction", "memory")
 """What a reader looks for first; the others follow by name."""
+_BY_DTYPE = ("gemm", "instruction")
 
 
-def gemm(device: Device, axes: Axes) -> Cases:
-    """Matrix multiplication in every dtype that the device may run, at a size that suits it, as far as `axes` do not say."""
-    side = [str(gemm_workload.default_side(device))]
-    dtypes = [row["name"] for row in tables.rows("dtypes") if device.kind == "cuda" or not row["needs_cuda"]]
-    filled = {"dtype": dtypes, "m": side, "n": side, "k": side, **axes}
-    return [("gemm", case) for case in cases(WORKLOADS.get("gemm"), filled)]
+def gemm(device: Device, axes: Axes, *, suite: str = "standard") -> Cases:
+    """Every dtype of a suite that the device may run, at a size that suits it, as far as `axes` do not say.
+
+    Dtypes that no library multiplies are measured as instructions.
+    """
+    return [*gemm_workload.chosen(device, axes, suite), *instruction_workload.chosen(device, axes, suite)]
 
 
 def memory(device: Device, axes: Axes) -> Cases:
@@ -57,10 +59,10 @@ def full(device: Device, axes: Axes) -> Cases:
 
 
 def suite(name: str, device: Device, axes: Axes) -> Cases:
-    """The cases of all workloads in the suite of this name; dtypes in `axes` replace those of the matrix products."""
-    chosen: Cases = gemm(device, axes) if axes else []
+    """The cases of all workloads in the suite of this name; dtypes in `axes` replace those of arithmetic."""
+    chosen: Cases = gemm(device, axes, suite=name) if axes else []
     for hook in _hooks():
-        chosen += [case for case in hook(device, name) if not (axes and case[0] == "gemm")]
+        chosen += [case for case in hook(device, name) if not (axes and case[0] in _BY_DTYPE)]
     return chosen
 
 
@@ -69,7 +71,6 @@ def _hooks() -> list[Callable[[Device, str], Cases]]:
     registered = dict(WORKLOADS)
     order = [name for name in _FIRST if name in registered] + sorted(set(registered) - set(_FIRST))
     modules = dict.fromkeys(registered[name].__module__ for name in order)
-    fallback = {gemm_workload.__name__: lambda device, _suite: gemm(device, {}),
-                memory_workload.__name__: lambda device, _suite: memory(device, {})}  # fmt: skip
+    fallback = {memory_workload.__name__: lambda device, _suite: memory(device, {})}
     found = [getattr(sys.modules[module], "default_cases", None) or fallback.get(module) for module in modules]
     return [hook for hook in found if hook is not None]

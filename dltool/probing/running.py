@@ -17,6 +17,8 @@ from dltool.probing.steps import Step
 MOST_DEATHS = 8
 """A step that goes on dying has said enough."""
 _K = 512
+_OPERATIONS = ("mm", "mm_tf32", "int_mm", "scaled_mm")
+"""What the child can multiply with."""
 _GIB = 2**30
 
 
@@ -95,6 +97,7 @@ def _formats() -> list[dict[str, Any]]:
     return [
         {**{column: row[column] for column in columns}, "tolerance": product_tolerance(row, _K)}
         for row in tables.rows("dtypes")
+        if row["operation"] in _OPERATIONS and row["scaling"] in ("", "tensor tensor")
     ]
 
 

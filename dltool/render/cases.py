@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.render import words
-from dltool.results import Evidence, Finding, Measurement, Remedy, Report, Status
+from dltool.results import Evidence, Finding, Measurement, Remedy, Report, Status, SupportCell
 from dltool.units import percent, rate, seconds
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -178,11 +178,22 @@ def headline(report: Report) -> str:
         return f"compatibility: {one_line(report.compat.verdict)}"
     if report.plan is not None and report.plan.problems:
         return one_line(report.plan.problems[0]) or "there is no plan"
+    if report.support:
+        native = sum(cell.state == "native" for cell in report.support)
+        return f"{native} of {len(report.support)} products are native"
     if report.measurements:
         missing = sum(bool(measurement.not_run) for measurement in report.measurements)
         stop = ", interrupted" if report.interrupted else ""
         return f"{len(report.measurements) - missing} measured, {missing} not run{stop}"
     return ", ".join(one_line(board.name) for board in report.boards[:8]) or "nothing to report"
+
+
+def same_support(cells: Iterable[SupportCell]) -> list[tuple[SupportCell, str]]:
+    """The layouts of a dtype that go the same way together: the first of each, and their names."""
+    together: dict[tuple[str, ...], list[SupportCell]] = {}
+    for cell in cells:
+        together.setdefault((cell.dtype, str(cell.state), cell.why, str(cell.kernel)), []).append(cell)
+    return [(group[0], " ".join(cell.layout for cell in group)) for group in together.values()]
 
 
 def title(report: Report) -> str:

@@ -20,11 +20,23 @@ from dltool.render.cases import (
     gpus,
     headline,
     one_line,
+    same_support,
     seen,
     title,
     visible,
 )
-from dltool.results import Compatibility, Creation, EnvironmentFound, Finding, Fix, Measurement, Plan, Report, Status
+from dltool.results import (
+    Compatibility,
+    Creation,
+    EnvironmentFound,
+    Finding,
+    Fix,
+    Measurement,
+    Plan,
+    Report,
+    Status,
+    SupportCell,
+)
 from dltool.units import seconds, significant
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "\\": "&#92;"}
@@ -56,11 +68,13 @@ def render(report: Report, style: Style) -> str:
         blocks += _creation(report.creation)
     if report.environments:
         blocks += ["### Environments", _environments(report.environments)]
-    if report.boards:
+    if report.boards and not report.support:
         blocks += _boards(report.boards, style)
     blocks += _architectures(report)
     if report.figures:
         blocks += _figures(report.figures)
+    if report.support:
+        blocks += _support(report.support)
     if report.measurements:
         blocks += _measurements(report.measurements)
     if facts := about(report.machine):
@@ -268,6 +282,14 @@ def _measurements(measurements: Sequence[Measurement]) -> list[str]:
         for case in measurements
     ]
     return ["### Measurements", table(head, rows, right=(1, 2, 3, 5, 6, 7))]
+
+
+def _support(cells: Sequence[SupportCell]) -> list[str]:
+    rows = [
+        (first.dtype, first.operation, layouts, first.state or "unknown", first.kernel or "", first.why)
+        for first, layouts in same_support(cells)
+    ]
+    return ["### Support", table(("dtype", "operation", "layouts", "support", "what ran", "why"), rows)]
 
 
 def text(raw: str, most: int = _TEXT) -> str:

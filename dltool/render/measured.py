@@ -38,6 +38,8 @@ def size(case: Measurement) -> str:
     if "m" in case.params:
         sides = [str(case.params[side]) for side in "mnk" if side in case.params]
         return sides[0] + "³" if len(sides) == 3 and len(set(sides)) == 1 else "x".join(sides)
+    if "rounds" in case.params:
+        return f"{case.params.get('blocks')} x {case.params['rounds']}"
     held = case.params.get("bytes")
     return f"{int(held) / 2**20:.0f} MiB" if isinstance(held, int) else ""
 

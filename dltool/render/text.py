@@ -28,7 +28,9 @@ def _parts(report: Report, *, verbose: bool) -> Iterator[str]:
         yield "fix"
     if report.log:
         yield "log"
-    if report.boards and not report.measurements:
+    if report.support:
+        yield "support"
+    if report.boards and not report.measurements and not report.support:
         yield "boards"
     yield from (name for name in ("architectures", "compat", "plan", "creation", "environments") if getattr(report, name))
     if report.figures:

@@ -1,32 +1,52 @@
-"""Matrix multiplication, the ceiling of every linear layer."""
+"""Matrix multiplication by the library that torch calls: the ceiling of every linear layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dltool.bench import WORKLOADS, Prepared, dtype_row, verified
+from dltool import tables, units
+from dltool.bench import WORKLOADS, Prepared, Workload, cases, dtype_row, dtypes, verified
 from dltool.bench.devices import Device, Step, import_torch
-from dltool.errors import UsageError
+from dltool.bench.support import Support, case_of, decide, keys_here
+from dltool.bench.workloads.operands import Maker
+from dltool.bench.workloads.operations import OPERATIONS, Problem, Product, set_switches
+from dltool.errors import CannotRun, UsageError, unknown_name
 from dltool.numerics import product_tolerance
 from dltool.results import Verified, Work
 
+LAYOUTS = ("nn", "nt", "tn", "tt")
+DATA = ("random", "zeros")
 _CHECKED_ROWS = 64
 """Rows of the result that are recomputed in float64: every column and all of k takes part in each."""
-_ALIGNED = 16
-"""torch's low-precision operations want k and n to be multiples of this."""
 
 
 @WORKLOADS.register("gemm")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gemm:
-    """C = A @ B with A (m, k), B (k, n), C (m, n); inputs are random, because zeros draw less power and run faster."""
+    """C = A @ B with A (m, k), B (k, n), C (m, n); inputs are random, because zeros draw less power and run faster.
+
+    `layout` says for A and B whether it is a transposed view, as torch sees it: nn is a @ b, nt is a @ b.t() as in a linear
+    layer, where both lie along k. cuBLAS, which counts from the other side of the matrix, calls nt TN in its kernel names.
+    """
 
     m: int = 4096
     n: int = 4096
     k: int = 4096
     dtype: str = "fp32"
+    layout: str = ""
+    """Empty: the usual one of the dtype."""
+    data: str = "random"
+
+    def __post_init__(self) -> None:
+        row = dtype_row(self.dtype)
+        if not self.layout:
+            object.__setattr__(self, "layout", row["layout"])
+        if row["layout"] and self.layout not in LAYOUTS:
+            raise unknown_name("layout", self.layout, LAYOUTS)
+        if self.data not in DATA:
+            raise unknown_name("data", self.data, DATA)
 
     @property
     def rate_unit(self) -> str:
@@ -34,74 +54,101 @@ class Gemm:
         return "OP/s" if self.dtype.startswith("int") else "FLOP/s"
 
     def work(self) -> Work:
-        """A multiply and an add count as two: 1.4e11 operations at 4096 cubed."""
+        """A multiply and an add count as two: 1.4e11 operations at 4096 cubed. Of a sparse product half of them are skipped."""
         row = dtype_row(self.dtype)
-        read = (self.m * self.k + self.k * self.n) * int(row["bytes"])
-        return Work(ops=2 * self.m * self.n * self.k, bytes=read + self.m * self.n * int(row["bytes_out"]))
+        ops = 2 * self.m * self.n * self.k
+        sparse = bool(row["pruned"])
+        kept = 0.5 + 0.125 / float(row["bytes"]) if sparse else 1.0  # half, and its places: two bits for each number kept
+        read = self.m * self.k * float(row["bytes"]) * kept + self.k * self.n * float(row["bytes_b"])
+        return Work(
+            ops=ops, bytes=round(read + self.m * self.n * float(row["bytes_out"])), skipped_ops=ops // 2 if sparse else 0
+        )
 
     def sizes(self) -> Iterator[Gemm]:
         """Each side doubled from about a sixty-fourth up to itself: a step of eight in work."""
         tried = 0
+        least = [max(64, step) for step in _multiples(dtype_row(self.dtype), "cuda")]
         for factor in (64, 32, 16, 8, 4, 2):
-            small = replace(self, m=_shrink(self.m, factor), n=_shrink(self.n, factor), k=_shrink(self.k, factor))
+            sides = [_shrink(side, factor, step) for side, step in zip((self.m, self.n, self.k), least, strict=True)]
+            small = replace(self, m=sides[0], n=sides[1], k=sides[2])
             if tried < small.work().ops < self.work().ops:
                 tried = small.work().ops
                 yield small
         yield self
 
     def peak(self, device: Device) -> tuple[float, str] | None:
-        """The derived peak of the units that this dtype runs on."""
-        for key in self._peak_keys(device):
-            peak = device.board.peaks.get(key)
-            if peak is not None and peak.dense is not None:
-                return peak.dense * 1e12, f"{key} {peak.basis}"
+        """The derived peak of the units that this dtype runs on; with 2:4 sparsity where the product has it."""
+        row = dtype_row(self.dtype)
+        for key in keys_here(row, device):
+            peak = device.board.peaks[key]
+            rate = peak.sparse if row["pruned"] else peak.dense
+            if rate is not None:
+                return rate * 1e12, f"{key} {'2:4 sparse ' if row['pruned'] else ''}{peak.basis}"
         return None
 
+    def support(self, device: Device, kernel: str | None = None, error: str | None = None) -> Support:
+        """Native, emulated, library-missing or unsupported, by the architecture and by what ran."""
+        return decide(case_of(dtype_row(self.dtype), device, kernel, error))
+
     def implementation(self, device: Device) -> str:
-        """Native where the device has arithmetic for the dtype, by its architecture or instruction set."""
-        if not device.board.peaks:
-            return "unknown: the device is not in the catalogue"
-        if any(key in device.board.peaks for key in self._peak_keys(device)):
-            return "native"
-        what = "CPU has no instructions" if device.kind == "cpu" else f"{device.board.architecture or 'GPU'} has no units"
-        return f"emulated: this {what} for {self.dtype}"
+        """By the architecture or instruction set alone, as long as nothing ran."""
+        return str(self.support(device))
 
     def doubts(self, device: Device) -> list[str]:
-        """None: any product is one."""
-        return []
-
-    def _peak_keys(self, device: Device) -> list[str]:
-        return dtype_row(self.dtype)[f"{device.kind}_peaks"].split()
+        """Zeros in place of numbers, and weights alone in the format."""
+        found = []
+        if self.data == "zeros":
+            found.append("zeros: less power is drawn than with real data, so this is no figure to expect")
+        if dtype_row(self.dtype)["operation"].startswith("weight"):
+            found.append("weights only: they are widened, the arithmetic is bf16")
+        return found
 
     def prepare(self, device: Device) -> Prepared:
-        """Random operands on the device, and the step that multiplies them."""
-        torch = import_torch()
+        """Operands on the device, and the step that multiplies them."""
         row = dtype_row(self.dtype)
-        if row["needs_cuda"] and device.kind != "cuda":
-            raise UsageError(f"{self.dtype} exists on CUDA devices only", remedy="Leave it out of --dtype.")
-        # In one process this switch decides whether fp32 is fp32; each case sets it anew.
-        torch.set_float32_matmul_precision("high" if row["operation"] == "mm_tf32" else "highest")
-        generator = torch.Generator(device=device.name).manual_seed(0)
-        a_MK = _random(torch, (self.m, self.k), row["torch"], device.name, generator)
-        b_NK = _random(torch, (self.n, self.k), row["torch_b"], device.name, generator)
-        # Operands of 8 bits must lie along k on both sides; for the others B is laid out as itself.
-        b_KN = b_NK.t() if row["operation"] in ("int_mm", "scaled_mm") else b_NK.t().contiguous()
-        out_dtype = getattr(torch, row["torch_out"])
-        c_MN = torch.empty((self.m, self.n), dtype=out_dtype, device=device.name)
-        step = _OPERATIONS[row["operation"]](torch, a_MK, b_KN, c_MN)
-        return Prepared(step, lambda: self._verify(torch, a_MK, b_KN, c_MN))
+        self._check(row, device)
+        torch = import_torch()
+        set_switches(torch, row["operation"])
+        maker = Maker(torch, device.name, zeros=self.data == "zeros")
+        problem = Problem(torch, maker, row, self.m, self.n, self.k, self.layout)
+        product = OPERATIONS[row["operation"]](problem)
+        step, result = _keeping(product.multiply)
+        return Prepared(step, lambda: self._verify(torch, product, result()))
 
-    def _verify(self, torch: Any, a_MK: Any, b_KN: Any, c_MN: Any) -> Verified:
+    def _check(self, row: tables.Row, device: Device) -> None:
+        """Refuse what the operation does not take, saying what it would.
+
+        Raises:
+            UsageError: another device, operation, layout or shape is needed.
+            CannotRun: the matrices do not fit into memory.
+        """
+        if row["operation"].startswith("kernel"):
+            raise UsageError(f"{self.dtype} has no library product", remedy="It is measured as `instruction`.")
+        if row["needs_cuda"] and device.kind != "cuda":
+            raise UsageError("this exists on CUDA devices only", remedy="Leave it out of --dtype.")
+        if self.layout not in row["layouts"].split():
+            remedy = f"Take layout={row['layouts'].replace(' ', ' or ')}."
+            raise UsageError(f"{self.dtype} is stored for layout {row['layouts']}, not {self.layout}", remedy=remedy)
+        _check_shape(self, row, device)
+        needed = self.work().bytes + 8 * self.k * self.n  # the reference is float64
+        if device.free_bytes and needed > device.free_bytes:
+            free = units.gib(device.free_bytes)
+            raise CannotRun(f"the matrices take {units.gib(needed)}, and {free} are free", remedy="Take a smaller m, n or k.")
+
+    def _verify(self, torch: Any, product: Product, c_MN: Any) -> Verified:
         """Compare rows of what the timed steps left in C with the same product in float64.
 
         The error is the Frobenius norm of the difference over that of the reference.
         """
-        row = dtype_row(self.dtype)
-        rows = torch.linspace(0, self.m - 1, min(_CHECKED_ROWS, self.m), device=a_MK.device).long()
-        wide = torch.float64
-        reference = a_MK.to(torch.float32 if a_MK.element_size() == 1 else a_MK.dtype)[rows].to(wide) @ b_KN.to(wide)
-        error = float((c_MN[rows].to(wide) - reference).norm() / reference.norm())
-        return verified(f"float64 product of {len(rows)} rows", error, product_tolerance(row, self.k))
+        rows = torch.linspace(0, self.m - 1, min(_CHECKED_ROWS, self.m), device=product.a.exact.device).long()
+        name = f"float64 product of {len(rows)} rows"
+        tolerance = product_tolerance(dtype_row(self.dtype), self.k)
+        if c_MN is None:
+            return verified(name, float("nan"), tolerance)
+        reference = product.a.wide(torch, rows) @ product.b.wide(torch)
+        difference = (c_MN[rows].to(torch.float64) - reference).norm()
+        norm = reference.norm()
+        return verified(name, difference / norm if norm else difference, tolerance)
 
 
 def default_side(device: Device) -> int:
@@ -109,36 +156,59 @@ def default_side(device: Device) -> int:
     return 8192 if device.kind == "cuda" else 2048
 
 
-def _shrink(side: int, factor: int) -> int:
-    return max(_ALIGNED * 4, side // factor // _ALIGNED * _ALIGNED) if side > _ALIGNED * 4 else side
+def chosen(device: Device, axes: Mapping[str, Sequence[str]], suite: str) -> list[tuple[str, Workload]]:
+    """The products of a suite at a size that suits the device, as far as `axes` do not say.
+
+    The full suite has every layout; all but the quick one add a row of zeros, which draw less power than random numbers.
+    """
+    side = [str(default_side(device))]
+    filled = {"m": side, "n": side, "k": side, **axes}
+    found: list[Any] = []
+    for row in dtypes.rows(device, axes, suite, kernels=False):
+        layouts = {"layout": row["layouts"].split()} if suite == "full" else {}
+        found += cases(Gemm, {**layouts, **filled, "dtype": [row["name"]]})
+    if suite != "quick" and not {"dtype", "data"} & set(axes):
+        found += cases(Gemm, {**filled, "dtype": ["bf16"], "data": ["zeros"]})
+    return [("gemm", case) for case in found]
 
 
-def _random(torch: Any, shape: tuple[int, int], dtype: str, device: str, generator: Any) -> Any:
-    """Standard normal numbers, or all values of an integer type alike."""
-    kind = getattr(torch, dtype)
-    if not kind.is_floating_point:
-        info = torch.iinfo(kind)
-        return torch.randint(info.min, info.max + 1, shape, dtype=kind, device=device, generator=generator)
-    wide = torch.float64 if dtype == "float64" else torch.float32
-    return torch.randn(shape, dtype=wide, device=device, generator=generator).to(kind)
+def default_cases(device: Device, suite: str) -> list[tuple[str, Workload]]:
+    """Every dtype of the suite that a library multiplies."""
+    return chosen(device, {}, suite)
 
 
-def _mm(torch: Any, a_MK: Any, b_KN: Any, c_MN: Any) -> Step:
-    return lambda: torch.mm(a_MK, b_KN, out=c_MN)
+def _keeping(multiply: Callable[[], Any]) -> tuple[Step, Callable[[], Any]]:
+    """A step that keeps the product of its last run, and what tells it."""
+    kept: list[Any] = [None]
+
+    def step() -> None:
+        kept[0] = multiply()
+
+    def result() -> Any:
+        return kept[0][0] if isinstance(kept[0], tuple) else kept[0]  # PyTorch 2.4 adds the largest entry of fp8
+
+    return step, result
 
 
-def _int_mm(torch: Any, a_MK: Any, b_KN: Any, c_MN: Any) -> Step:
-    return lambda: torch._int_mm(a_MK, b_KN, out=c_MN)
+def _multiples(row: tables.Row, kind: str) -> tuple[int, ...]:
+    """Of what m, n and k must be multiples: how the format is stored, and on CUDA what the library takes besides."""
+    parts = [row["align"], row["cuda_align"] if kind == "cuda" else ""]
+    steps = [tuple(int(step) for step in part.split()) if part else (1, 1, 1) for part in parts]
+    return tuple(max(pair) for pair in zip(*steps, strict=True))
 
 
-def _scaled_mm(torch: Any, a_MK: Any, b_KN: Any, c_MN: Any) -> Step:
-    one = torch.ones((), dtype=torch.float32, device=a_MK.device)
-    return lambda: torch._scaled_mm(a_MK, b_KN, scale_a=one, scale_b=one, out_dtype=c_MN.dtype, out=c_MN)
+def _check_shape(workload: Gemm, row: tables.Row, device: Device) -> None:
+    """Raises UsageError with the nearest side that would do."""
+    for name, step in zip("mnk", _multiples(row, device.kind), strict=True):
+        side = getattr(workload, name)
+        if side % step:
+            fits = max(step, round(side / step) * step)
+            message = f"{row['name']} takes {name} in multiples of {step}: {fits} instead of {side}"
+            raise UsageError(message, remedy=f"--set {name}={fits}")
+    least = int(row["cuda_least_m"] or 1) if device.kind == "cuda" else 1
+    if workload.m < least:
+        raise UsageError(f"{row['name']} takes m from {least} on, not {workload.m}", remedy=f"--set m={least}")
 
 
-_OPERATIONS: dict[str, Callable[[Any, Any, Any, Any], Step]] = {
-    "mm": _mm,
-    "mm_tf32": _mm,
-    "int_mm": _int_mm,
-    "scaled_mm": _scaled_mm,
-}
+def _shrink(side: int, factor: int, step: int) -> int:
+    return max(step, side // factor // step * step) if side > step else side

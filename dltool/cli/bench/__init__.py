@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from dltool.cli.bench.reference import reference
@@ -75,13 +77,20 @@ def gemm(
     set_: Settings = None,
     device: DeviceName = None,
     budget: Budget = "30s",
+    support: Annotated[
+        bool, typer.Option("--support", help="Do not measure: tell which dtypes and layouts are native, emulated or missing.")
+    ] = False,
 ) -> None:
     """Measure matrix multiplication per dtype against the derived peak.
 
-    Example: dltool bench gemm --dtype fp32,bf16 --set m=1024,4096 --set n=4096 --set k=4096
+    Example: dltool bench gemm --dtype fp32,bf16 --set m=1024,4096 --set n=4096 --set k=4096 --set layout=nn,nt
     """
     from dltool.bench import suites
 
+    if support:
+        from dltool.cli.bench import support as matrix
+
+        matrix.run(axes_of(dtype, set_), device, out)
     run("bench gemm", suites.gemm, axes_of(dtype, set_), device, budget, out, how)
 
 

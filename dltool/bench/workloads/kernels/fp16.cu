@@ -1,0 +1,14 @@
+// FP16, two numbers to a register, on the ordinary cores: x = a x + b again and again, nothing loaded in between; eight x of a thread do not wait for one another.
+// With |a| below 0.75 rounding does not add up, so the result is known.
+
+extern "C" __global__ void __launch_bounds__(256, 2) measure(const unsigned *a, const unsigned *b, unsigned *c, int rounds) {
+    const int thread = threadIdx.x, threads = blockDim.x;
+    const unsigned factor = a[thread];
+    unsigned x[8], y[8];
+    for (int j = 0; j < 8; ++j) x[j] = y[j] = b[j * threads + thread];
+    for (int round = 0; round < rounds; ++round)
+#pragma unroll
+        for (int j = 0; j < 8; ++j)
+            asm volatile("fma.rn.f16x2 %0, %0, %1, %2;" : "+r"(x[j]) : "r"(factor), "r"(y[j]));
+    for (int j = 0; j < 8; ++j) c[(blockIdx.x * 8 + j) * threads + thread] = x[j];
+}
