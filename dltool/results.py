@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from dltool.catalog import Architecture, Board, NumberFormat
+from dltool.differences import Comparison, Gate, Selftest
 from dltool.errors import ExitCode, UsageError
 from dltool.machine import SCHEMA as MACHINE_SCHEMA
 from dltool.machine import Machine, read_bounded
@@ -471,6 +472,9 @@ class Report(Struct, frozen=True, kw_only=True):
     """The one thing to know of the findings."""
     findings: tuple[Finding, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    """The measurements against those of a baseline, or of A against B."""
+    selftest: Selftest | None = None
     boards: tuple[Board, ...] = ()
     architectures: tuple[Architecture, ...] = ()
     formats: tuple[NumberFormat, ...] = ()
@@ -492,6 +496,8 @@ class Report(Struct, frozen=True, kw_only=True):
             return ExitCode.INTERRUPTED
         if self.measurements and all(measurement.not_run for measurement in self.measurements):
             return ExitCode.CANNOT_RUN
+        if any(comparison.gate is Gate.BROKEN for comparison in self.comparisons):
+            return ExitCode.FINDINGS
         if self.compat is not None and self.compat.verdict == "error":
             return ExitCode.FINDINGS
         if self.plan is not None and self.plan.problems:
