@@ -28,8 +28,8 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = (
     *("doctor", "snapshot", "compat", "gpu-info"),
     *("setup", "setup plan", "setup export", "setup create", "setup list", "setup remove", "setup freeze", "setup clone"),
-    *("bench", "bench quick", "bench gemm", "bench memory"),
-    *("report", "report list", "report show"),
+    *("bench", "bench quick", "bench gemm", "bench memory", "bench selftest", "bench ab"),
+    *("report", "report list", "report show", "report compare"),
 )
 
 

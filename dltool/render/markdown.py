@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from dltool.catalog import Board
+from dltool.differences import Comparison, Selftest
 from dltool.lang import tr
-from dltool.render import FORMATS, Style, words
+from dltool.render import FORMATS, Style, verdicts, words
 from dltool.render.cases import (
     about,
     case_name,
@@ -60,6 +61,10 @@ def render(report: Report, style: Style) -> str:
     blocks += _architectures(report)
     if report.measurements:
         blocks += _measurements(report.measurements)
+    if report.comparisons:
+        blocks += _comparisons(report.comparisons)
+    if report.selftest:
+        blocks += _selftest(report.selftest)
     if facts := about(report.machine):
         blocks += [f"### {tr('Machine', '机器')}", table((tr("fact", "事实"), tr("value", "值")), facts)]
     blocks.append(f"dltool {text(report.dltool)}, {text(report.created)}")
@@ -226,6 +231,37 @@ def _measurements(measurements: Sequence[Measurement]) -> list[str]:
         for case in measurements
     ]
     return ["### Measurements", table(head, rows, right=range(1, 6))]
+
+
+def _comparisons(rows: Sequence[Comparison]) -> list[str]:
+    cells = [
+        (
+            verdicts.case(row),
+            seconds(row.a_s),
+            seconds(row.b_s),
+            verdicts.change(row.ratio),
+            verdicts.interval(row.ratio_ci),
+            verdicts.word(row.verdict),
+            row.reason,
+        )
+        for row in rows
+    ]
+    return ["### Compared", table(("case", "A", "B", "time", "interval", "verdict", "why"), cells, right=range(1, 5))]
+
+
+def _selftest(found: Selftest) -> list[str]:
+    head = ("unchanged case", "noise floor", "told apart", "in turn", "false alarms")
+    cells = [
+        (
+            verdicts.label(noise.workload, noise.params),
+            verdicts.share(noise.floor),
+            verdicts.share(noise.least_apart),
+            verdicts.share(noise.least_interleaved),
+            f"{noise.false_alarms} of {noise.trials}",
+        )
+        for noise in found.noise
+    ]
+    return ["### Noise of this machine", table(head, cells, right=range(1, 5)), *(text(note) for note in found.notes)]
 
 
 def _wrong(case: Measurement) -> list[str]:

@@ -22,12 +22,15 @@ def render(report: Report, style: Style) -> str:
 
 def _parts(report: Report) -> Iterator[str]:
     """The modules of `dltool.render.terminal` that show it, in order."""
-    if report.findings and not report.creation:
+    compared = bool(report.comparisons)  # whose page tells the findings too
+    if report.findings and not (report.creation or compared):
         yield "findings"
     if report.log:
         yield "log"
     if report.boards and not report.measurements:
         yield "boards"
     yield from (name for name in ("architectures", "compat", "plan", "creation", "environments") if getattr(report, name))
-    if report.measurements:
+    in_turn = compared and report.comparisons[0].method == "interleaved"  # A and B are rows of one comparison
+    if report.measurements and not in_turn:
         yield "measurements"
+    yield from (name for name in ("comparisons", "selftest") if getattr(report, name))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from dltool.cli.bench.ab import ab
+from dltool.cli.bench.against import Against
 from dltool.cli.bench.running import Budget, DeviceName, Dtypes, Settings, axes_of, run
+from dltool.cli.bench.selftest import selftest
 from dltool.cli.common import Output, guarded
 
 app = typer.Typer(help="Measure what this machine really does, checked and with its uncertainty.", no_args_is_help=True)
@@ -14,6 +17,7 @@ app = typer.Typer(help="Measure what this machine really does, checked and with 
 @guarded
 def quick(
     out: Output,
+    against: Against,
     dtype: Dtypes = None,
     device: DeviceName = None,
     budget: Budget = "60s",
@@ -24,13 +28,14 @@ def quick(
     """
     from dltool.bench import suites
 
-    run("bench quick", suites.quick, axes_of(dtype, None), device, budget, out)
+    run("bench quick", suites.quick, axes_of(dtype, None), device, budget, out, against)
 
 
 @app.command()
 @guarded
 def gemm(
     out: Output,
+    against: Against,
     dtype: Dtypes = None,
     set_: Settings = None,
     device: DeviceName = None,
@@ -42,13 +47,14 @@ def gemm(
     """
     from dltool.bench import suites
 
-    run("bench gemm", suites.gemm, axes_of(dtype, set_), device, budget, out)
+    run("bench gemm", suites.gemm, axes_of(dtype, set_), device, budget, out, against)
 
 
 @app.command()
 @guarded
 def memory(
     out: Output,
+    against: Against,
     set_: Settings = None,
     device: DeviceName = None,
     budget: Budget = "20s",
@@ -59,4 +65,8 @@ def memory(
     """
     from dltool.bench import suites
 
-    run("bench memory", suites.memory, axes_of(None, set_), device, budget, out)
+    run("bench memory", suites.memory, axes_of(None, set_), device, budget, out, against)
+
+
+app.command()(selftest)
+app.command()(ab)

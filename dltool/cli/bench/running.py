@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dltool.cli.bench.against import Against
 from dltool.cli.common import Output, finish, names, report
 from dltool.errors import UsageError
 
@@ -50,14 +51,17 @@ def run(
     device: str | None,
     budget: str,
     out: Output,
+    against: Against | None = None,
 ) -> None:
-    """Measure a suite; on Ctrl-C, show and keep what there is."""
+    """Measure a suite, compare it with a baseline where one is given; on Ctrl-C, show and keep what there is."""
     from dltool import probe, redact, units
     from dltool.bench import devices, harness
     from dltool.render.progress import progress
 
     for terminates in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(terminates, signal.default_int_handler)  # a batch system's end of time loses no more than Ctrl-C
+    against = against or Against()
+    baseline = against.load()
     gc.enable()  # off since the start of the command, see dltool.cli
     budget_s = units.parse_seconds(budget)
     devices.import_torch()
@@ -78,4 +82,5 @@ def run(
         interrupted = True
     shown = redact.redact(machine, probe.redactor(machine))
     result = report(command, machine=shown, boards=(where.board,), measurements=tuple(measured), interrupted=interrupted)
+    result = against.judge(result, baseline)
     finish(result, out, keep=result)
