@@ -92,6 +92,8 @@ class Noise(Struct, frozen=True, kw_only=True):
     trials: int = 0
     """Pairs of runs that were judged by the noise of the others."""
     false_alarms: int = 0
+    disturbed: int = 0
+    """Runs during which other programs took processors or the GPU: their noise is in the figures."""
     confidence: float = 0.99
 
 

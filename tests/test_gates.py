@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
 
-from dltool.bench import fingerprint, gates, noise
+from dltool.bench import fingerprint, gates, harness, noise, stats
 from dltool.bench.noise import Pair
 from dltool.cli.common import report
 from dltool.differences import Gate, Noise, Selftest, Verdict
@@ -17,6 +18,7 @@ from dltool.machine import Cpu, Driver, Gpu, Machine
 from dltool.render import FORMATS, Style, verdicts
 from dltool.results import Conditions, Measurement, Report, Span, Status, Verified, Work
 
+NEIGHBOURS = ("got 28% of 1 processors: other programs ran, or threads waited",)
 CPU = Machine(cpu=Cpu(model="Zen 5", usable_threads=2))
 SETTINGS = {"torch": "2.13.0", "threads": 2, "harness": 1}
 
@@ -103,6 +105,24 @@ class TestLimit:
         assert "clock differs" in row.reason
         assert row.cycles_ratio == pytest.approx(1.0, abs=0.01)
 
+    def test_neighbours_raise_no_alarm_unless_the_noise_knows_them(self):
+        busy = case(1.2, seed=1, warnings=NEIGHBOURS)
+        for row, _ in (one(case(), busy, percent=5), one(case(1.2), case(1.0, warnings=NEIGHBOURS), selftest=None, percent=5)):
+            assert (row.verdict, row.gate) == (Verdict.CANNOT_TELL, Gate.UNKNOWN)
+            assert row.reason.startswith("other programs ran during B")
+        used_to_them = replace(QUIET, noise=(replace(QUIET.noise[0], disturbed=8),))
+        row, _ = one(case(), busy, selftest=used_to_them, percent=5)
+        assert (row.verdict, row.gate) == (Verdict.SLOWER, Gate.BROKEN)
+
+    def test_the_words_of_the_harness_are_understood(self):
+        state = SimpleNamespace(device=SimpleNamespace(threads=2), warnings=[])
+        harness._notice_neighbours(state, 1.0, 1.0)
+        assert noise.disturbed(case(warnings=tuple(state.warnings)))
+        assert noise.disturbed(case(warnings=tuple(harness._doubts(Conditions(other_processes=1), None))))
+        noisy = stats.warnings([1.0, 1.5, 0.8, 1.3, 0.7, 1.6] * 4)
+        assert noisy
+        assert not noise.disturbed(case(warnings=tuple(noisy)))
+
     def test_another_harness_is_not_compared(self):
         row, _ = one(case(), case(settings={**SETTINGS, "harness": 2}))
         assert "different versions of the harness: 1 and 2" in row.reason
@@ -138,11 +158,11 @@ class TestNotes:
 
 class TestNoise:
     def test_the_nearest_workload_is_allowed_for(self):
-        same = noise.allowed(QUIET, "memory", {"kernel": "copy", "dtype": "fp32"})[0]
-        near = noise.allowed(QUIET, "memory", {"kernel": "read", "dtype": "fp32"})[0]
-        far = noise.allowed(QUIET, "attention", {})[0]
-        assert [known.sd for known in (same, near, far)] == [0.003, 0.05, 0.2]
-        assert same.degrees == 7
+        same = noise.allowed(QUIET, "memory", {"kernel": "copy", "dtype": "fp32"})
+        near = noise.allowed(QUIET, "memory", {"kernel": "read", "dtype": "fp32"})
+        far = noise.allowed(QUIET, "attention", {})
+        assert [allowed.noise.sd for allowed in (same, near, far)] == [0.003, 0.05, 0.2]
+        assert same.noise.degrees == 7
 
     def test_a_quiet_machine_tells_little_differences(self):
         found = noise.of_case([Pair(a=case(1 + 1e-3 * (i % 3), seed=i), b=case(seed=50 + i)) for i in range(8)])

@@ -54,10 +54,17 @@ def _by_case(report: Report) -> _Cases:
 
 
 def _apart(a: Measurement, b: Measurement, selftest: Selftest | None, asked: Bar) -> Comparison:
-    known, source = noise.allowed(selftest, b.workload, b.params)
+    known = noise.allowed(selftest, b.workload, b.params)
     reason = unfit(a, b)
-    ratio = Ratio(reason=reason) if reason else verdicts.apart(a.seconds, b.seconds, known, confidence=asked.confidence)
-    return _row(a, b, ratio, asked, between_runs_sd=known.sd, noise_from=source)
+    ratio = Ratio(reason=reason) if reason else verdicts.apart(a.seconds, b.seconds, known.noise, confidence=asked.confidence)
+    doubt = "" if known.disturbed else _neighbours(a, b)
+    return _row(a, b, ratio, asked, doubt=doubt, between_runs_sd=known.noise.sd, noise_from=known.source)
+
+
+def _neighbours(a: Measurement, b: Measurement) -> str:
+    """What other programs cost is no property of the code, and no part of a noise that was measured without them."""
+    sides = " and ".join(side for side, case in (("A", a), ("B", b)) if noise.disturbed(case))
+    return f"other programs ran during {sides}: how much time they took is not known" if sides else ""
 
 
 def in_turn(a: Sequence[Measurement], b: Sequence[Measurement], asked: Bar) -> Comparison:
@@ -121,12 +128,15 @@ def _row(
     ratio: Ratio,
     asked: Bar,
     *,
+    doubt: str = "",
     method: str = "apart",
     pairs: tuple[tuple[float, float], ...] = (),
     between_runs_sd: float | None = None,
     noise_from: str = "",
 ) -> Comparison:
     verdict, cycles, reason = verdicts.at_equal_clocks(ratio, clock_mhz(a), clock_mhz(b), asked.margin)
+    if doubt and verdict in (Verdict.FASTER, Verdict.SLOWER):
+        verdict, reason = Verdict.CANNOT_TELL, doubt
     lost = bool(b.not_run or _wrong(b)) and not (a.not_run or _wrong(a))
     return Comparison(
         workload=b.workload,

@@ -20,6 +20,8 @@ Conservative: on a shared two-core virtual machine the same loop, repeated minut
 """
 DEFAULT = "default of 3 % between runs: there is no selftest of this machine with these settings"
 _LEAST_RUNS = 4
+_NEIGHBOURS = ("other programs ran", "other programs used")
+"""By which the harness's warnings of other programs are known, on a CPU and on a GPU."""
 _CALLED = 0.8
 """How often the least detectable difference is called: 8 times of 10."""
 
@@ -62,6 +64,7 @@ def of_case(pairs: Sequence[Pair], *, confidence: float = verdicts.CONFIDENCE, m
         interleaved=verdicts.judge(ratio, margin) if ratio.interval else None,
         trials=len(trials),
         false_alarms=sum(verdict in (Verdict.FASTER, Verdict.SLOWER) for verdict in trials),
+        disturbed=sum(disturbed(pair.a) or disturbed(pair.b) for pair in pairs),
         confidence=confidence,
     )
 
@@ -81,16 +84,32 @@ def _cross_judged(runs: Sequence[Sequence[float]], first: int, second: int, conf
     return verdicts.judge(verdicts.apart(runs[first], runs[second], known, confidence=confidence), margin)
 
 
-def allowed(selftest: Selftest | None, workload: str, params: Mapping[str, Scalar]) -> tuple[verdicts.Noise, str]:
-    """The noise to allow a case, and where it is from.
+def disturbed(measurement: Measurement) -> bool:
+    """Whether the harness saw other programs take processors or the GPU while it measured."""
+    return any(words in warning for warning in measurement.warnings for words in _NEIGHBOURS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """The noise that a comparison allows for."""
+
+    noise: verdicts.Noise
+    source: str
+    disturbed: bool = False
+    """Whether it was measured while other programs ran, too."""
+
+
+def allowed(selftest: Selftest | None, workload: str, params: Mapping[str, Scalar]) -> Allowed:
+    """The noise to allow a case.
 
     That of the same workload with the same kernel and dtype; else the greatest of the workload; else the greatest of all.
     """
     if selftest is None or not selftest.noise:
-        return verdicts.Noise(sd=DEFAULT_SD), DEFAULT
+        return Allowed(noise=verdicts.Noise(sd=DEFAULT_SD), source=DEFAULT)
     same = [noise for noise in selftest.noise if noise.workload == workload]
     alike = [noise for noise in same if all(noise.params.get(key) == params.get(key) for key in ("dtype", "kernel"))]
     chosen = max(alike or same or selftest.noise, key=lambda noise: noise.between_runs_sd)
     of = " ".join(str(part) for part in (chosen.workload, chosen.params.get("kernel"), chosen.params.get("dtype")) if part)
     source = f"selftest of {selftest.created}: {chosen.runs} runs of {of} differ by {chosen.between_runs_sd:.2%} (sd)"
-    return verdicts.Noise(sd=chosen.between_runs_sd, degrees=chosen.runs - 1), source
+    known = verdicts.Noise(sd=chosen.between_runs_sd, degrees=chosen.runs - 1)
+    return Allowed(noise=known, source=source, disturbed=2 * chosen.disturbed >= chosen.runs)
