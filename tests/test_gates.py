@@ -227,6 +227,11 @@ class TestFingerprint:
         ]
         assert len({fingerprint.short_id(fields) for fields in (first, *others)}) == 3
 
+    def test_the_board_decides_which_gpu_of_a_mixed_machine_is_meant(self):
+        display = Gpu(index=0, name="NVIDIA T400", power_limit_w=30.0)
+        mixed = replace(self.GPU, gpus=(display, *self.GPU.gpus))
+        assert fingerprint.fingerprint(mixed, case(device="cuda:0 H100 SXM5 80GB"))["power_limit_w"] == 700.0
+
     def test_a_cpu_does_not_depend_on_the_gpu_beside_it(self):
         assert "driver" not in fingerprint.fingerprint(self.GPU, case())
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from dltool.live import board_of
 from dltool.machine import Gpu, Machine
 from dltool.results import Measurement, Scalar
 
@@ -50,11 +51,12 @@ def _of(machine: Machine, device: str) -> dict[str, Scalar]:
 
 
 def _gpu(machine: Machine, device: str) -> Gpu | None:
-    """The GPU that is meant: the one of its name, where all of a name are alike; no CPU has any."""
+    """The GPU that is meant: the first that is this board; those of one machine that are alike are taken as alike."""
     if not device.startswith("cuda"):
         return None
     name = device.partition(" ")[2]
-    named = [gpu for gpu in machine.gpus if gpu.name and (name in gpu.name or gpu.name in name)]
+    boards = [(gpu, board_of(gpu)) for gpu in machine.gpus]
+    named = [gpu for gpu, board in boards if name in (gpu.name, board.name if board else None)]
     return next(iter(named or machine.gpus), None)
 
 

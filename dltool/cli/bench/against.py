@@ -27,7 +27,7 @@ class Against:
 
     baseline: Annotated[
         Path | None,
-        typer.Option("--baseline", help="Compare each case with the same case of this JSON report.", metavar="FILE"),
+        typer.Option("--baseline", help="Compare with this report: a JSON file, an id, `last`.", metavar="FILE"),
     ] = None
     fail_if_slower: FailIfSlower = None
 
@@ -42,9 +42,9 @@ class Against:
             if self.fail_if_slower is not None:
                 raise UsageError("--fail-if-slower needs something to compare with", remedy="Add --baseline FILE.")
             return None
-        from dltool import results
+        from dltool import store
 
-        return with_measurements(results.load(self.baseline), str(self.baseline))
+        return with_measurements(store.load(str(self.baseline)), str(self.baseline))
 
     def judge(self, result: Report, baseline: Report | None) -> Report:
         """The report with a verdict on each case that the baseline holds too."""
