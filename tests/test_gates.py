@@ -123,6 +123,11 @@ class TestLimit:
         assert noisy
         assert not noise.disturbed(case(warnings=tuple(noisy)))
 
+    @pytest.mark.parametrize(("mhz", "verdict"), [(3580, Verdict.SAME), (3000, Verdict.CANNOT_TELL)])
+    def test_readings_of_a_cpu_clock_are_coarse(self, mhz, verdict):
+        row, _ = one(case(conditions=Conditions(cpu_mhz=3656)), case(seed=1, conditions=Conditions(cpu_mhz=mhz)))
+        assert row.verdict is verdict
+
     def test_another_harness_is_not_compared(self):
         row, _ = one(case(), case(settings={**SETTINGS, "harness": 2}))
         assert "different versions of the harness: 1 and 2" in row.reason
@@ -307,3 +312,8 @@ class TestFaces:
         fp16 = [case(1.2, seed=i, params={"kernel": "copy", "bytes": 1024, "dtype": "fp16"}) for i in range(8)]
         row = gates.in_turn([case(seed=i) for i in range(8)], fp16, gates.bar(None))
         assert "dtype=fp32 → kernel=copy bytes=1024 dtype=fp16" in verdicts.case(row)
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "-"), (0.034, "3.4 %"), (0.9996, "2x"), (1.5, "2.5x"), (14.99, "over 10x")])
+def test_differences_without_direction(value, text):
+    assert verdicts.share(value) == text

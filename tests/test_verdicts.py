@@ -103,8 +103,8 @@ class TestFalseAlarms:
             outside += not low <= 1 <= high
         assert outside <= most_by_chance(1000, 1 - confidence)
 
-    def test_each_sample_as_a_unit_would_cry_wolf(self):
-        """The reason for blocks and for the noise between runs: without them the alarms are many."""
+    def test_without_the_noise_between_runs_it_would_cry_wolf(self):
+        """The reason for a selftest: what one run shows of itself is not what another differs by."""
         generator = random.Random(3)
         outside = 0
         for _ in range(200):

@@ -14,6 +14,8 @@ from dltool.differences import Comparison, Gate, Selftest, Verdict
 from dltool.results import Evidence, Finding, Measurement, Remedy, Report, Scalar, Status
 
 _Key = tuple[str, tuple[tuple[str, Scalar], ...]]
+_CPU_READING = 0.03
+"""What readings of one CPU's clock differ by, quiet or busy: each is a short timing, not a sample from during the run."""
 _Cases = Mapping[_Key, Sequence[Measurement]]
 _Pairs = Sequence[tuple[Measurement, Measurement]]
 
@@ -134,7 +136,7 @@ def _row(
     between_runs_sd: float | None = None,
     noise_from: str = "",
 ) -> Comparison:
-    verdict, cycles, reason = verdicts.at_equal_clocks(ratio, clock_mhz(a), clock_mhz(b), asked.margin)
+    verdict, cycles, reason = verdicts.at_equal_clocks(ratio, *clocks_mhz(a, b), asked.margin)
     if doubt and verdict in (Verdict.FASTER, Verdict.SLOWER):
         verdict, reason = Verdict.CANNOT_TELL, doubt
     lost = bool(b.not_run or _wrong(b)) and not (a.not_run or _wrong(a))
@@ -160,10 +162,15 @@ def _row(
     )
 
 
-def clock_mhz(case: Measurement) -> float | None:
-    """The clock held while it was timed: of the SMs, or of the CPU."""
-    seen = case.conditions
-    return seen.sm_mhz.median if seen.sm_mhz is not None else seen.cpu_mhz
+def clocks_mhz(a: Measurement, b: Measurement) -> tuple[float | None, float | None]:
+    """The clocks held while they were timed: of the SMs; or of the CPU, where a small difference is one of reading it."""
+    on_gpu = [case.conditions.sm_mhz for case in (a, b)]
+    if on_gpu[0] is not None and on_gpu[1] is not None:
+        return on_gpu[0].median, on_gpu[1].median
+    before, now = a.conditions.cpu_mhz, b.conditions.cpu_mhz
+    if before and now and abs(now / before - 1) <= _CPU_READING:
+        return before, before
+    return before, now
 
 
 def _too_wide(verdict: Verdict, ratio: Ratio) -> str:

@@ -3,7 +3,7 @@
 What is compared is the ratio of medians, on the log scale, so that neither a unit nor the order of A and B matters.
 
 The samples of one run are no independent draws: clocks, heat and neighbours move slowly, so a test that counts each sample
-calls unchanged code slower every other time (nvbench issue 316). Hence the unit is a block of samples, never a sample:
+calls unchanged code faster or slower far too often (nvbench issue 316). Hence the unit is a block of samples, never a sample:
 
 - `interleaved`: blocks of A and B in turn (A B, B A, A B ...). Each round gives one difference of log medians; slow drift meets
   both sides, first one then the other, and cancels. The interval is Tukey's from the Wilcoxon signed-rank test with the

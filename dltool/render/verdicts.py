@@ -28,10 +28,12 @@ def change(ratio: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A difference without direction: 0.034 -> "3.4 %"; from 100 % on as a factor: 14.99 -> "16x"."""
+    """A difference without direction: 0.034 -> "3.4 %"; from 100 % on as a factor: 1.5 -> "2.5x"."""
     if value is None:
         return "-"
-    return f"{100 * value:.1f} %" if value < 0.9995 else f"{significant(1 + value)}x"
+    if value >= 9:
+        return "over 10x"
+    return f"{100 * value:.1f} %" if value < 0.9995 else f"{significant(1 + value, 2)}x"
 
 
 def interval(ends: tuple[float, float] | None) -> str:
