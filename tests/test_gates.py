@@ -28,7 +28,7 @@ def case(level=1.0, *, seed=0, kernel="copy", **changes):
     seconds = tuple(level * math.exp(generator.gauss(0, 0.003)) for _ in range(40))
     fields = {
         "workload": "memory",
-        "params": {"kernel": kernel, "bytes": 1024, "dtype": "fp32"},
+        "params": {"kernel": kernel, "bytes": 2**20, "dtype": "fp32"},
         "device": "cpu Zen 5",
         "dtype": "fp32",
         "seconds": seconds,
@@ -281,7 +281,8 @@ class TestFaces:
     def test_text(self):
         text = FORMATS.get("text")(self.compared(), Style(width=100))
         assert "1 slower, 2 cannot be told; 2 over the limit (99% confidence, the same within 5.0%)" in text
-        assert "SLOWER, over the limit" in text
+        assert "memory copy 1 MiB over the limit\n" in text
+        assert "memory read 1 MiB over the limit; B did not run: gone" in text
         assert "CAN'T TELL" in text
         assert "noise allowed for: selftest of 2026-11-21: 8 runs of memory copy fp32 differ by 0.30% (sd)" in text
 
@@ -301,7 +302,7 @@ class TestFaces:
         text = FORMATS.get("junit")(self.compared(), Style())
         assert 'failures="2"' in text
         assert 'skipped="1"' in text
-        assert 'classname="dltool.compare" name="memory kernel=copy bytes=1024 dtype=fp32"' in text
+        assert 'classname="dltool.compare" name="memory kernel=copy bytes=1048576 dtype=fp32"' in text
 
     def test_slower_without_a_limit_is_a_warning(self):
         row, _ = one(case(), case(1.2, seed=1))
@@ -309,9 +310,9 @@ class TestFaces:
         assert "::warning" in FORMATS.get("github")(report("report compare", comparisons=(row,)), Style())
 
     def test_parameters_that_differ_are_shown_as_a_change(self):
-        fp16 = [case(1.2, seed=i, params={"kernel": "copy", "bytes": 1024, "dtype": "fp16"}) for i in range(8)]
+        fp16 = [case(1.2, seed=i, params={"kernel": "copy", "bytes": 2**20, "dtype": "fp16"}) for i in range(8)]
         row = gates.in_turn([case(seed=i) for i in range(8)], fp16, gates.bar(None))
-        assert "dtype=fp32 → kernel=copy bytes=1024 dtype=fp16" in verdicts.case(row)
+        assert "dtype=fp32 → kernel=copy bytes=1048576 dtype=fp16" in verdicts.case(row)
 
 
 @pytest.mark.parametrize(("value", "text"), [(None, "-"), (0.034, "3.4 %"), (0.9996, "2x"), (1.5, "2.5x"), (14.99, "over 10x")])

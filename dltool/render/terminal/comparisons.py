@@ -19,15 +19,12 @@ _NEEDS = 76
 def show(report: Report, page: Page) -> None:
     """The table, its reasons, its notes."""
     rows = report.comparisons
-    page.line()
+    if page.text():
+        page.line()
     page.line(verdicts.title(rows), style="bold")
-    narrow = page.width < _NEEDS
-    head = ["case", "A", "B", "time", "interval", "verdict"]
-    cells = [_row(row) for row in rows]
-    kept = [place for place in range(len(head)) if not (narrow and place in (1, 2))]
-    page.table(
-        [head[place] for place in kept], [[row[place] for place in kept] for row in cells], right=range(1, len(kept) - 1)
-    )
+    head = ["verdict", "case", "time", "interval", "A", "B"]
+    kept = len(head) - 2 * (page.width < _NEEDS)
+    page.table(head[:kept], [_row(row)[:kept] for row in rows], right=range(2, kept))
     _reasons(rows, page)
     for note in report.findings:
         page.line()
@@ -39,20 +36,19 @@ def show(report: Report, page: Page) -> None:
 
 
 def _row(row: Comparison) -> list[Cell]:
-    verdict = verdicts.word(row.verdict) + {Gate.BROKEN: ", over the limit", None: ""}.get(row.gate, "")
     return [
+        Text(verdicts.word(row.verdict), style=_STYLES[row.verdict]),
         verdicts.short(row),
-        seconds(row.a_s) if row.a_s is not None else "-",
-        seconds(row.b_s) if row.b_s is not None else "-",
         verdicts.change(row.ratio),
         verdicts.interval(row.ratio_ci),
-        Text(verdict, style=_STYLES[row.verdict]),
+        seconds(row.a_s) if row.a_s is not None else "-",
+        seconds(row.b_s) if row.b_s is not None else "-",
     ]
 
 
 def _reasons(rows: tuple[Comparison, ...], page: Page) -> None:
     """Why it cannot be told, and the noise that was allowed for, each once."""
-    told = [(verdicts.short(row), row.reason) for row in rows if row.reason]
+    told = [(verdicts.short(row), reason) for row in rows if (reason := _reason(row))]
     if told:
         page.line()
     for name, reason in told:
@@ -62,3 +58,8 @@ def _reasons(rows: tuple[Comparison, ...], page: Page) -> None:
         page.line()
     for source in sources:
         page.line(f"noise allowed for: {source}", style="dim")
+
+
+def _reason(row: Comparison) -> str:
+    over = "over the limit" if row.gate is Gate.BROKEN else ""
+    return "; ".join(filter(None, (over, row.reason)))
