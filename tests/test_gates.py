@@ -313,6 +313,9 @@ class TestFaces:
         fp16 = [case(1.2, seed=i, params={"kernel": "copy", "bytes": 2**20, "dtype": "fp16"}) for i in range(8)]
         row = gates.in_turn([case(seed=i) for i in range(8)], fp16, gates.bar(None))
         assert "dtype=fp32 → kernel=copy bytes=1048576 dtype=fp16" in verdicts.case(row)
+        assert verdicts.short(row) == "memory copy 1 MiB → fp16"
+        sides = replace(row, workload="gemm", params={"m": 8, "n": 8, "k": 8}, params_b={"m": 8, "n": 8, "k": 9})
+        assert verdicts.short(sides) == "gemm 8³ → k=9"
 
 
 @pytest.mark.parametrize(("value", "text"), [(None, "-"), (0.034, "3.4 %"), (0.9996, "2x"), (1.5, "2.5x"), (14.99, "over 10x")])

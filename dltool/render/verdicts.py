@@ -49,9 +49,9 @@ def case(row: Comparison) -> str:
 
 def short(row: Comparison) -> str:
     """The case in as few words as tell it apart: "gemm bf16 2048³", "memory triad 128 MiB"."""
-    mine = label("", row.params)
-    theirs = label("", row.params_b) if row.params_b else mine
-    return f"{row.workload} {mine}" + (f" → {theirs}" if theirs != mine else "")
+    mine = label(row.workload, row.params)
+    other = {key: value for key, value in (row.params_b or {}).items() if value != row.params.get(key)}
+    return f"{mine} → {label('', other)}" if other else mine
 
 
 def label(workload: str, params: Mapping[str, Setting]) -> str:
@@ -60,8 +60,8 @@ def label(workload: str, params: Mapping[str, Setting]) -> str:
     kernel = given.pop("kernel", None)
     dtype = given.pop("dtype", None)
     words = [workload, str(kernel or dtype or "")]
-    sides = [str(given.pop(side)) for side in "mnk" if side in given]
-    if sides:
+    if all(side in given for side in "mnk"):
+        sides = [str(given.pop(side)) for side in "mnk"]
         words.append(sides[0] + "³" if len(set(sides)) == 1 else "x".join(sides))
     size = given.pop("bytes", None)
     if isinstance(size, int):
