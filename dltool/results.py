@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from dltool.catalog import Architecture, Board, NumberFormat
+from dltool.differences import Comparison, Gate, Selftest
 from dltool.errors import ExitCode, UsageError
 from dltool.machine import SCHEMA as MACHINE_SCHEMA
 from dltool.machine import Machine, read_bounded, refuse_long_numbers
@@ -617,6 +618,9 @@ class Report(Struct, frozen=True, kw_only=True):
     measurements: tuple[Measurement, ...] = ()
     support: tuple[SupportCell, ...] = ()
     """What the device can multiply: `dltool bench gemm --support`."""
+    comparisons: tuple[Comparison, ...] = ()
+    """The measurements against those of a baseline, or of A against B."""
+    selftest: Selftest | None = None
     boards: tuple[Board, ...] = ()
     architectures: tuple[Architecture, ...] = ()
     formats: tuple[NumberFormat, ...] = ()
@@ -641,6 +645,8 @@ class Report(Struct, frozen=True, kw_only=True):
             return ExitCode.INTERRUPTED
         if self.measurements and all(measurement.not_run for measurement in self.measurements):
             return ExitCode.CANNOT_RUN
+        if any(comparison.gate is Gate.BROKEN for comparison in self.comparisons):
+            return ExitCode.FINDINGS
         checked = [*(case.verified for case in self.measurements), *(cell.verified for cell in self.support)]
         if not all(verified.ok for verified in checked if verified is not None):
             return ExitCode.FINDINGS

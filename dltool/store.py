@@ -1,4 +1,4 @@
-"""Reports on disk: one JSON file each under the user's data directory, readable by any program."""
+"""Reports, and the noise that selftests measured, on disk: JSON files in the user's data directory, for any program to read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from dltool import results
+from dltool.differences import Selftest
 from dltool.errors import UsageError, unknown_name
 from dltool.results import Report
 
@@ -59,16 +62,43 @@ def save(report: Report) -> Path:
     stamp = re.sub(r"\D", "", report.created)[:14]
     words = "_".join(re.sub(r"[^a-z0-9-]+", "", word) for word in report.command) or "report"
     name = f"{stamp[:8]}-{stamp[8:]}-{words}-{secrets.token_hex(2)}"
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".writing-")
+    return _write(folder / f"{name}.json", report.to_json())
+
+
+def _write(target: Path, data: bytes) -> Path:
+    """Whole or not at all."""
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".writing-")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(report.to_json())
-        target = folder / f"{name}.json"
+            file.write(data)
         Path(temporary).replace(target)
     except OSError:
         Path(temporary).unlink(missing_ok=True)
         raise
     return target
+
+
+def _selftests() -> Path:
+    return directory().parent / "selftest"
+
+
+def save_selftest(selftest: Selftest) -> Path:
+    """Keep the noise of a machine, in place of an older one of the same fingerprint.
+
+    Raises:
+        OSError: the directory cannot be written or the disk is full.
+    """
+    _selftests().mkdir(parents=True, exist_ok=True)
+    return _write(_selftests() / f"{selftest.id}.json", msgspec.json.format(msgspec.json.encode(selftest), indent=2) + b"\n")
+
+
+def selftest(fingerprint_id: str) -> Selftest | None:
+    """The noise that was measured under this fingerprint; None where there is none, or its file is damaged."""
+    try:
+        data = (_selftests() / f"{fingerprint_id}.json").read_bytes()
+        return msgspec.json.decode(data, type=Selftest)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def entries() -> list[Entry]:

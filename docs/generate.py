@@ -28,8 +28,9 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = (
     *("doctor", "snapshot", "compat", "gpu-info"),
     *("setup", "setup plan", "setup export", "setup create", "setup list", "setup remove", "setup freeze", "setup clone"),
-    *("bench", "bench quick", "bench standard", "bench full", "bench gemm", "bench memory", "bench reference"),
-    *("report", "report list", "report show"),
+    *("bench", "bench quick", "bench standard", "bench full", "bench gemm", "bench memory", "bench selftest", "bench ab"),
+    "bench reference",
+    *("report", "report list", "report show", "report compare"),
 )
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dltool.cli.common import DrawnOutput, Output, as_json, deliver, guarded, say, style
+from dltool.cli.bench.against import FailIfSlower
+from dltool.cli.common import DrawnOutput, Output, as_json, deliver, finish, guarded, report, say, style
 from dltool.cli.drawing import draw
 
 app = typer.Typer(help="Look at the reports of earlier runs.", no_args_is_help=True)
@@ -47,3 +48,25 @@ def show(
     say(f"{' '.join(found.command)} of {found.created} by dltool {found.dltool}", quiet=out.quiet)
     draw(found, out)
     deliver(FORMATS.get(out.format_name)(found, style(out)), out)
+
+
+@app.command()
+@guarded
+def compare(
+    out: Output,
+    a: Annotated[str, typer.Argument(help="The baseline: an id, a part of one, `last`, or a report file.", metavar="A")],
+    b: Annotated[str, typer.Argument(help="What is compared with it.", metavar="B")],
+    fail_if_slower: FailIfSlower = None,
+) -> None:
+    """Compare two reports of bench, case by case: faster, slower, the same, or not to be told.
+
+    Example: dltool report compare base.json last
+    """
+    from dltool import store
+    from dltool.cli.bench.against import check_limit, compared, with_measurements
+
+    check_limit(fail_if_slower)
+    before, now = (with_measurements(store.load(name), name) for name in (a, b))
+    say(f"A is of {before.created}, B of {now.created}", quiet=out.quiet)
+    result = report("report compare", machine=now.machine)
+    finish(compared(before, now, fail_if_slower, result), out, keep=None)

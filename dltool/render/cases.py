@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dltool.lang import tr
 from dltool.machine import Machine
-from dltool.render import words
+from dltool.render import verdicts, words
 from dltool.results import Evidence, Finding, Measurement, Remedy, Report, Status, SupportCell
 from dltool.units import percent, rate, seconds
 
@@ -26,7 +26,7 @@ class Case:
     """One thing that was judged, under a name that is the same in the next run."""
 
     room: str
-    """"doctor", "log", "compat", "setup" or "bench"."""
+    """"doctor", "log", "compat", "setup", "bench" or "compare"."""
     name: str
     """Unique in its room."""
     finding: Finding
@@ -71,6 +71,8 @@ def _judged(report: Report) -> Iterator[tuple[str, str, Finding, float]]:
         yield "setup", "no-plan", Finding(id="no-plan", status=Status.FAIL, summary=problem, remedies=(remedy,)), 0.0
     for measurement in report.measurements:
         yield "bench", case_name(measurement), _measured(measurement), _duration(measurement)
+    for row in report.comparisons:
+        yield "compare", one_line(verdicts.case(row)), verdicts.finding(row), 0.0
     if report.interrupted:
         stopped = Finding(id="interrupted", status=Status.UNKNOWN, summary="interrupted: the rest was not measured")
         yield "bench", "interrupted", stopped, 0.0
@@ -181,6 +183,8 @@ def headline(report: Report) -> str:
     if report.support:
         native = sum(cell.state == "native" for cell in report.support)
         return f"{native} of {len(report.support)} products are native"
+    if report.comparisons:
+        return verdicts.title(report.comparisons)
     if report.measurements:
         missing = sum(bool(measurement.not_run) for measurement in report.measurements)
         stop = ", interrupted" if report.interrupted else ""

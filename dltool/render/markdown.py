@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from dltool.catalog import Board
+from dltool.differences import Comparison, Selftest
 from dltool.lang import tr
 from dltool.reference import Figure
-from dltool.render import FORMATS, Style, measured, words
+from dltool.render import FORMATS, Style, measured, verdicts, words
 from dltool.render.cases import (
     about,
     case_name,
@@ -77,6 +78,10 @@ def render(report: Report, style: Style) -> str:
         blocks += _support(report.support)
     if report.measurements:
         blocks += _measurements(report.measurements)
+    if report.comparisons:
+        blocks += _comparisons(report.comparisons)
+    if report.selftest:
+        blocks += _selftest(report.selftest)
     if facts := about(report.machine):
         blocks += [f"### {tr('Machine', '机器')}", table((tr("fact", "事实"), tr("value", "值")), facts)]
     blocks.append(f"dltool {text(report.dltool)}, {text(report.created)}")
@@ -290,6 +295,37 @@ def _support(cells: Sequence[SupportCell]) -> list[str]:
         for first, layouts in same_support(cells)
     ]
     return ["### Support", table(("dtype", "operation", "layouts", "support", "what ran", "why"), rows)]
+
+
+def _comparisons(rows: Sequence[Comparison]) -> list[str]:
+    cells = [
+        (
+            verdicts.case(row),
+            seconds(row.a_s),
+            seconds(row.b_s),
+            verdicts.change(row.ratio),
+            verdicts.interval(row.ratio_ci),
+            verdicts.word(row.verdict),
+            row.reason,
+        )
+        for row in rows
+    ]
+    return ["### Compared", table(("case", "A", "B", "time", "interval", "verdict", "why"), cells, right=range(1, 5))]
+
+
+def _selftest(found: Selftest) -> list[str]:
+    head = ("unchanged case", "noise floor", "told apart", "in turn", "false alarms")
+    cells = [
+        (
+            verdicts.label(noise.workload, noise.params),
+            verdicts.share(noise.floor),
+            verdicts.share(noise.least_apart),
+            verdicts.share(noise.least_interleaved),
+            f"{noise.false_alarms} of {noise.trials}",
+        )
+        for noise in found.noise
+    ]
+    return ["### Noise of this machine", table(head, cells, right=range(1, 5)), *(text(note) for note in found.notes)]
 
 
 def text(raw: str, most: int = _TEXT) -> str:

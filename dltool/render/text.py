@@ -22,7 +22,8 @@ def render(report: Report, style: Style) -> str:
 
 def _parts(report: Report, *, verbose: bool) -> Iterator[str]:
     """The modules of `dltool.render.terminal` that show it, in order."""
-    if report.findings and not report.creation and (report.fix is None or verbose):
+    compared = bool(report.comparisons)  # whose page tells the findings too
+    if report.findings and not (report.creation or compared) and (report.fix is None or verbose):
         yield "findings"
     if report.fix:
         yield "fix"
@@ -35,5 +36,7 @@ def _parts(report: Report, *, verbose: bool) -> Iterator[str]:
     yield from (name for name in ("architectures", "compat", "plan", "creation", "environments") if getattr(report, name))
     if report.figures:
         yield "figures"
-    if report.measurements:
+    in_turn = compared and report.comparisons[0].method == "interleaved"  # A and B are rows of one comparison
+    if report.measurements and not in_turn:
         yield "measurements"
+    yield from (name for name in ("comparisons", "selftest") if getattr(report, name))

@@ -6,8 +6,11 @@ from typing import Annotated
 
 import typer
 
+from dltool.cli.bench.ab import ab
+from dltool.cli.bench.against import Against
 from dltool.cli.bench.reference import reference
 from dltool.cli.bench.running import Budget, DeviceName, Dtypes, How, Settings, axes_of, run
+from dltool.cli.bench.selftest import selftest
 from dltool.cli.common import DrawnOutput as Output
 from dltool.cli.common import guarded
 
@@ -19,6 +22,7 @@ app = typer.Typer(help="Measure what this machine really does, checked and with 
 def quick(
     out: Output,
     how: How,
+    against: Against,
     dtype: Dtypes = None,
     device: DeviceName = None,
     budget: Budget = "60s",
@@ -29,7 +33,7 @@ def quick(
     """
     from dltool.bench import suites
 
-    run("bench quick", suites.quick, axes_of(dtype, None), device, budget, out, how)
+    run("bench quick", suites.quick, axes_of(dtype, None), device, budget, out, how, against)
 
 
 @app.command()
@@ -37,6 +41,7 @@ def quick(
 def standard(
     out: Output,
     how: How,
+    against: Against,
     dtype: Dtypes = None,
     device: DeviceName = None,
     budget: Budget = "5min",
@@ -47,7 +52,7 @@ def standard(
     """
     from dltool.bench import suites
 
-    run("bench standard", suites.standard, axes_of(dtype, None), device, budget, out, how)
+    run("bench standard", suites.standard, axes_of(dtype, None), device, budget, out, how, against)
 
 
 @app.command()
@@ -55,6 +60,7 @@ def standard(
 def full(
     out: Output,
     how: How,
+    against: Against,
     dtype: Dtypes = None,
     device: DeviceName = None,
     budget: Budget = "20min",
@@ -65,7 +71,7 @@ def full(
     """
     from dltool.bench import suites
 
-    run("bench full", suites.full, axes_of(dtype, None), device, budget, out, how)
+    run("bench full", suites.full, axes_of(dtype, None), device, budget, out, how, against)
 
 
 @app.command()
@@ -73,6 +79,7 @@ def full(
 def gemm(
     out: Output,
     how: How,
+    against: Against,
     dtype: Dtypes = None,
     set_: Settings = None,
     device: DeviceName = None,
@@ -91,7 +98,7 @@ def gemm(
         from dltool.cli.bench import support as matrix
 
         matrix.run(axes_of(dtype, set_), device, out)
-    run("bench gemm", suites.gemm, axes_of(dtype, set_), device, budget, out, how)
+    run("bench gemm", suites.gemm, axes_of(dtype, set_), device, budget, out, how, against)
 
 
 @app.command()
@@ -99,6 +106,7 @@ def gemm(
 def memory(
     out: Output,
     how: How,
+    against: Against,
     set_: Settings = None,
     device: DeviceName = None,
     budget: Budget = "20s",
@@ -109,7 +117,9 @@ def memory(
     """
     from dltool.bench import suites
 
-    run("bench memory", suites.memory, axes_of(None, set_), device, budget, out, how)
+    run("bench memory", suites.memory, axes_of(None, set_), device, budget, out, how, against)
 
 
+app.command()(selftest)
+app.command()(ab)
 app.command()(reference)

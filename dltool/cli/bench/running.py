@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dltool.cli.bench.against import Against
 from dltool.cli.common import DrawnOutput as Output
 from dltool.cli.common import finish, names, report, say
 from dltool.cli.drawing import draw
@@ -113,13 +114,18 @@ def run(
     budget: str,
     out: Output,
     how: How | None = None,
+    against: Against | None = None,
 ) -> None:
-    """Measure a suite, each case in a process of its own; on Ctrl-C, show and keep what there is."""
+    """Measure a suite, each case in a process of its own; on Ctrl-C, show and keep what there is.
+
+    A baseline is read before anything is measured, and compared with at the end.
+    """
     from dltool import probe, redact, units
     from dltool.bench.isolation.workers import Workers
 
-    how = how or How()
+    how, against = how or How(), against or Against()
     how.check(device)
+    baseline = against.load()
     stop_as_on_ctrl_c()
     gc.enable()  # off since the start of the command, see dltool.cli
     budget_s = units.parse_seconds(budget)
@@ -131,6 +137,7 @@ def run(
             found = _on_one(command, suite, axes, find(device, machine, workers), budget_s, how, workers, out)
     shown = redact.redact(machine, probe.redactor(machine))
     result = report(command, machine=shown, boards=found.boards, interrupted=found.interrupted, measurements=found.rows)
+    result = against.judge(result, baseline)
     draw(result, out)
     finish(result, out, keep=result)
 
