@@ -223,6 +223,10 @@ class Measurement(Struct, frozen=True, kw_only=True):
     params: Mapping[str, Scalar]
     device: str
     dtype: str
+    label: str = ""
+    """What tells the case from its neighbours, in a word or three; empty: the dtype does."""
+    size: str = ""
+    """How large it is, in short; empty: the parameters tell."""
     seconds: tuple[float, ...] = ()
     """Every sample, in order: seconds for one step."""
     steps_per_sample: int = 1
@@ -240,6 +244,8 @@ class Measurement(Struct, frozen=True, kw_only=True):
     peak: float | None = None
     peak_basis: str | None = None
     share_of_peak: float | None = None
+    share_of_triad: float | None = None
+    """Bytes per second as a share of what the triad of the same run reached."""
     implementation: str | None = None
     """"native", "emulated", "library" ...: how the device does this dtype, with the reason."""
     support: str | None = None

@@ -107,16 +107,18 @@ def run(
 
 @contextlib.contextmanager
 def _own_precision(device: Device) -> Iterator[None]:
-    """Workloads choose how torch multiplies fp32; whoever called gets back what was set before."""
+    """Workloads choose how torch multiplies fp32 and cuDNN its algorithms; whoever called gets back what was set before."""
     if device.kind not in ("cpu", "cuda"):
         yield
         return
     torch = import_torch()
-    before = torch.get_float32_matmul_precision()
+    before, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn
+    switches = cudnn.allow_tf32, cudnn.benchmark
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+        cudnn.allow_tf32, cudnn.benchmark = switches
 
 
 def describe(name: str, workload: Workload) -> str:
@@ -275,6 +277,8 @@ def _result(name: str, state: _Run, conditions: Conditions, verified: Verified |
         params=parameters(workload),
         device=f"{device.name} {device.board.name}",
         dtype=workload.dtype,
+        label=getattr(workload, "label", ""),
+        size=getattr(workload, "size", ""),
         seconds=tuple(seconds),
         steps_per_sample=state.steps,
         warmup_s=state.warmup_s,

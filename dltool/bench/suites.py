@@ -24,9 +24,7 @@ def gemm(device: Device, axes: Axes) -> Cases:
 
 def memory(device: Device, axes: Axes) -> Cases:
     """Every memory kernel, and the transfers of a GPU, with arrays that no cache can hold."""
-    kernels = [*memory_workload.KERNELS, *(memory_workload.TRANSFERS if device.kind == "cuda" else ())]
-    filled = {"kernel": kernels, "bytes": [str(memory_workload.array_bytes(device))], **axes}
-    return [("memory", case) for case in cases(WORKLOADS.get("memory"), filled)]
+    return memory_workload.chosen(device, axes)
 
 
 def quick(device: Device, axes: Axes) -> Cases:

@@ -140,6 +140,7 @@ def _cpu(root: Path, gaps: dict[str, str]) -> Cpu:
         cores=cores,
         threads=psutil.cpu_count(),
         simd=tuple(sorted(_SIMD.intersection(flags))),
+        l1d_bytes=_cache_bytes(root, "1", "Data"),
         l2_bytes=_cache_bytes(root, "2"),
         l3_bytes=_cache_bytes(root, "3"),
         numa_nodes=len(files.glob(root / "sys/devices/system/node", "node[0-9]*")) or None,
@@ -180,13 +181,14 @@ def _max_mhz(root: Path, info: Mapping[str, str]) -> float | None:
         return None
 
 
-def _cache_bytes(root: Path, level: str) -> int | None:
-    """All caches of one level: each once, however many processors share it."""
+def _cache_bytes(root: Path, level: str, kind: str = "") -> int | None:
+    """All caches of one level, or those of one kind ("Data") in it: each once, however many processors share it."""
     seen: dict[tuple[str, str], int] = {}
     for index in files.glob(root / _CPUS, "cpu[0-9]*/cache/index*"):
         size = re.fullmatch(r"(\d+)K", _text(index / "size").strip())
-        if _text(index / "level").strip() == level and size:
-            seen[_text(index / "type").strip(), _text(index / "shared_cpu_list").strip()] = int(size[1]) * 1024
+        its_kind = _text(index / "type").strip()
+        if _text(index / "level").strip() == level and size and kind in ("", its_kind):
+            seen[its_kind, _text(index / "shared_cpu_list").strip()] = int(size[1]) * 1024
     return sum(seen.values()) or None
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from dltool.cli.bench.attention import attention
+from dltool.cli.bench.conv import conv
+from dltool.cli.bench.elementwise import elementwise
+from dltool.cli.bench.memory import memory
 from dltool.cli.bench.running import Budget, DeviceName, Dtypes, Settings, axes_of, run
 from dltool.cli.common import Output, guarded
 
@@ -45,18 +49,5 @@ def gemm(
     run("bench gemm", suites.gemm, axes_of(dtype, set_), device, budget, out)
 
 
-@app.command()
-@guarded
-def memory(
-    out: Output,
-    set_: Settings = None,
-    device: DeviceName = None,
-    budget: Budget = "20s",
-) -> None:
-    """Measure memory bandwidth: read, write, copy, triad, and transfers to and from a GPU.
-
-    Example: dltool bench memory --set kernel=copy,triad --set bytes=268435456
-    """
-    from dltool.bench import suites
-
-    run("bench memory", suites.memory, axes_of(None, set_), device, budget, out)
+for command in (memory, attention, conv, elementwise):
+    app.command()(command)

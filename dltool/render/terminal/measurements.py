@@ -31,11 +31,13 @@ def show(report: Report, page: Page) -> None:
 
 
 def name(case: Measurement) -> str:
-    """What tells a case from its neighbours: the dtype, or the kernel."""
-    return str(case.params.get("kernel") or case.dtype)
+    """What tells a case from its neighbours: its own word for it, the kernel, or the dtype."""
+    return case.label or str(case.params.get("kernel") or case.dtype)
 
 
 def _size(case: Measurement) -> str:
+    if case.size:
+        return case.size
     if "m" in case.params:
         sides = [str(case.params[side]) for side in "mnk"]
         return sides[0] + "³" if len(set(sides)) == 1 else "x".join(sides)
@@ -66,7 +68,9 @@ def _interval(case: Measurement) -> str:
 
 
 def _settings(case: Measurement) -> str:
-    parts = [f"{key} {value}" for key, value in case.settings.items() if key in ("torch", "cuda", "threads", "isa")]
+    parts = [
+        f"{key} {value}" for key, value in case.settings.items() if key in ("torch", "cuda", "threads", "numa", "isa") and value
+    ]
     if case.conditions.cpu_mhz:
         parts.append(f"{case.conditions.cpu_mhz:.0f} MHz")
     return ", ".join(parts)
