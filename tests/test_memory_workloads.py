@@ -170,23 +170,22 @@ def test_a_pair_that_is_not_there_is_a_row(cpu):
 def test_launches_are_counted_on_the_device(cpu):
     result = harness.measure("launch", Launch(), cpu, FAST)
     assert result.verified.ok
-    assert 1e-8 < result.median_s < 1e-2
+    assert 1e-7 < result.median_s / result.work.ops < 1e-2
     prepared = Launch().prepare(cpu)
     assert not prepared.verify().ok, "nothing was launched"
 
 
 def test_a_lost_launch_is_found():
     number = torch.zeros((), dtype=torch.int64)
-    prepared = launch._counted(number, lambda: None, 1)
+    prepared = launch._counted(number, lambda: None)
     prepared.step()
     assert not prepared.verify().ok
 
 
 def test_launches_that_need_a_gpu_say_so(cpu):
     assert [case.method for _, case in launch.chosen(cpu)] == ["op"]
-    for method in ("kernel", "graph"):
+    for method in ("kernel", "graph", "round_trip"):
         assert "needs a CUDA device" in harness.measure("launch", Launch(method=method), cpu, FAST).not_run
-    assert Launch(method="graph").work().ops == 100
     with pytest.raises(UsageError, match="unknown method"):
         Launch(method="stream")
 

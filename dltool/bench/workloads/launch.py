@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from dltool.bench import WORKLOADS, Prepared, verified
@@ -12,17 +13,19 @@ from dltool.bench.workloads.kit import Cases, check_choice
 from dltool.errors import CannotRun
 from dltool.results import Verified, Work
 
-METHODS = ("op", "kernel", "graph")
-_IN_GRAPH = 100
-_WAIT_CYCLES = 0
+METHODS = ("op", "kernel", "graph", "round_trip")
+_LAUNCHES = 100
+"""In one step: so many that waiting for the device at its end counts for little, and that no timer takes the step for a short
+kernel whose launch is to be hidden."""
 
 
 @WORKLOADS.register("launch")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """Start work again and again: op (torch adds 1 to one number), kernel (an empty one) or graph (100 such ops, replayed).
+    """Start work again and again: op (torch adds 1 to one number), kernel (an empty one), graph (the ops, replayed as one CUDA
+    graph) or round_trip (an op, and waiting until it is done).
 
-    On a CPU, `op` is the overhead of torch's dispatch. On a GPU launches are queued, so this is what the next one waits for.
+    A step is 100 of them. On a CPU, `op` is the overhead of torch's dispatch.
     """
 
     method: str = "op"
@@ -41,14 +44,14 @@ class Launch:
     @property
     def size(self) -> str:
         """How many make a step."""
-        return f"{self.work().ops} launches" if self.method == "graph" else "1 launch"
+        return f"{_LAUNCHES} launches"
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, METHODS)
 
     def work(self) -> Work:
         """Launches of one step."""
-        return Work(ops=_IN_GRAPH if self.method == "graph" else 1)
+        return Work(ops=_LAUNCHES)
 
     def sizes(self) -> Iterator[Launch]:
         """There is but one."""
@@ -71,39 +74,61 @@ class Launch:
         torch = import_torch()
         if self.method != "op" and device.kind != "cuda":
             raise CannotRun(f"launch {self.method} needs a CUDA device", remedy="On a CPU: --set method=op")
+        wait: Step = (lambda: torch.cuda.synchronize(device.name)) if device.kind == "cuda" else (lambda: None)
         if self.method == "kernel":
-            return Prepared(lambda: torch.cuda._sleep(_WAIT_CYCLES), lambda: _no_error(torch, device))
+            return Prepared(_many(lambda: torch.cuda._sleep(0), wait), lambda: _no_error(torch, device))
         number = torch.zeros((), dtype=torch.int64, device=device.name)
-        launch: Step = lambda: number.add_(1)  # noqa: E731
+        return _counted(number, self._step(torch, number, wait, device))
+
+    def _step(self, torch: Any, number: Any, wait: Step, device: Device) -> Step:
+        """A hundred additions to `number`."""
+
+        def launch() -> object:
+            return number.add_(1)
+
+        def round_trip() -> None:
+            launch()
+            wait()
+
         if self.method == "graph":
-            launch = _recorded(torch, launch, device)
+            replay = _recorded(torch, _many(launch, lambda: None), device)
             number.zero_()
-        return _counted(number, launch, self.work().ops)
+            return lambda: (replay(), wait())
+        return _many(round_trip if self.method == "round_trip" else launch, wait)
 
 
-def _counted(number: Any, launch: Step, each: int) -> Prepared:
-    """The launch, and how many of them the number on the device has seen."""
+def _many(launch: Callable[[], object], wait: Step) -> Step:
+    def step() -> None:
+        for _ in repeat(None, _LAUNCHES):
+            launch()
+        wait()
+
+    return step
+
+
+def _counted(number: Any, launches: Step) -> Prepared:
+    """The step, and whether the number on the device has seen every launch of it."""
     steps = 0
 
     def step() -> object:
         nonlocal steps
         steps += 1
-        return launch()
+        return launches()
 
-    return Prepared(step, lambda: verified("one is added by each launch", abs(int(number) - steps * each) if steps else 1))
+    reference = "one is added by each launch"
+    return Prepared(step, lambda: verified(reference, abs(int(number) - steps * _LAUNCHES) if steps else 1))
 
 
-def _recorded(torch: Any, launch: Step, device: Device) -> Step:
-    """A CUDA graph of many launches; recording one needs a warm-up on a stream of its own."""
+def _recorded(torch: Any, launches: Step, device: Device) -> Step:
+    """A CUDA graph of a step; recording one needs a warm-up on a stream of its own."""
     side = torch.cuda.Stream(device=device.name)
     side.wait_stream(torch.cuda.current_stream(device.name))
     with torch.cuda.stream(side):
-        launch()
+        launches()
     torch.cuda.current_stream(device.name).wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.device(device.name), torch.cuda.graph(graph):
-        for _ in range(_IN_GRAPH):
-            launch()
+        launches()
     replay: Step = graph.replay
     return replay
 

@@ -89,6 +89,8 @@ class P2p:
         check_room(device, 2 * self.bytes, "choose less with --set bytes=64MiB")
         pairs = [(self.source, self.target), (self.target, self.source)][: 2 if self.ways == "both" else 1]
         copies = [self._copy(torch, *pair) for pair in pairs]
+        for number in (self.source, self.target):
+            torch.cuda.synchronize(int(number))  # the arrays are filled on streams that the copies do not wait for
         step = together(torch, device.name, copies)
         return Prepared(step, lambda: verified("every element", sum(wrong(copy) for copy in copies)))
 
