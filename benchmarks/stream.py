@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
 """The memory kernels of `dltool bench memory` against STREAM in C, compiled here with gcc -O3: one of each in turn.
 
-Each is the harness's own step on the harness's own timer. Bandwidth is compared at the best sample (what STREAM prints) and at
-the median. A neighbour on the machine that takes turns disturbs either side: only samples in which both got their processors
-without interruption would be clean, so the limit is on the best, and the median is printed beside it.
+Each is the harness's own step. Before a timed one the same is run untimed, so that all threads are awake, and a sample counts
+only where the system took no processor away from it: on a shared machine the others tell of the neighbours.
+
+python benchmarks/stream.py [SECONDS FOR EACH KERNEL [THREADS]]
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,9 +28,15 @@ from dltool.bench.devices import Device
 from dltool.bench.workloads.memory import Memory, array_bytes
 
 KERNELS = ("copy", "scale", "add", "triad")
-ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-REST_S = 0.003
-"""Between two samples: the threads of one side stop waiting actively before the other begins."""
+WANTED = 50
+"""Undisturbed samples of each side."""
+MOST_S = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
+"""For each kernel."""
+THREADS = int(sys.argv[2]) if len(sys.argv) > 2 else None
+"""On a machine whose processors are all busy, one thread still finds undisturbed moments."""
+LEAST = 10
+Sample = tuple[float, int]
+"""Seconds, and how often a processor was taken away."""
 
 
 class Stream:
@@ -37,12 +45,14 @@ class Stream:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def seconds(self, kernel: str) -> float:
+    def sample(self, kernel: str) -> Sample:
+        """One run."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{kernel}\n")
         self._process.stdin.flush()
-        return float(self._process.stdout.readline().split()[0])
+        took, taken, _ = self._process.stdout.readline().split()
+        return float(took), int(taken)
 
 
 @contextmanager
@@ -61,33 +71,52 @@ def stream(array: int, threads: int) -> Iterator[Stream]:
                 process.terminate()
 
 
+def taken_away() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def own_sample(device: Device, step: Callable[[], object]) -> Sample:
+    before = taken_away()
+    took = device.timer(step, 1)
+    return took, taken_away() - before
+
+
 def in_turn(c: Stream, kernel: str, device: Device, array: int) -> tuple[list[float], list[float]]:
-    """Seconds of the harness's steps and of STREAM's, one after the other; which comes first alternates."""
+    """Undisturbed seconds of the harness's steps and of STREAM's, one after the other; which comes first alternates."""
     prepared = Memory(kernel=kernel, bytes=array).prepare(device)
-    ours, theirs = [], []
-    for number in range(ROUNDS + 1):
-        for side in (0, 1) if number % 2 else (1, 0):
-            time.sleep(REST_S)
-            took = c.seconds(kernel) if side else device.timer(prepared.step, 1)
-            if number:
-                (theirs if side else ours).append(took)
+    sides = (lambda: own_sample(device, prepared.step), lambda: c.sample(kernel))
+    found: tuple[list[float], list[float]] = ([], [])
+    began, turn = time.monotonic(), 0
+    while min(map(len, found)) < WANTED and time.monotonic() - began < MOST_S:
+        turn += 1
+        for number in (0, 1) if turn % 2 else (1, 0):
+            sides[number]()
+            took, disturbed = sides[number]()
+            if not disturbed:
+                found[number].append(took)
     assert prepared.verify().ok
-    return ours, theirs
+    return found
 
 
 def main() -> int:
+    if THREADS:
+        devices.import_torch().set_num_threads(THREADS)
     device = devices.find("cpu", probe.read())
     array = array_bytes(device) // 64 * 64
-    print(f"arrays of {array / 2**20:.0f} MiB, {device.threads} threads, NUMA {device.numa}, {ROUNDS} samples of each")
+    print(f"arrays of {array / 2**20:.0f} MiB, {device.threads} threads, NUMA {device.numa}")
     good = []
     with stream(array, device.threads) as c:
         for kernel in KERNELS:
             ours, theirs = in_turn(c, kernel, device, array)
+            if min(len(ours), len(theirs)) < LEAST:
+                print(f"{kernel}: the machine is too busy: {len(ours)} and {len(theirs)} undisturbed samples in {MOST_S:.0f} s")
+                good.append(False)
+                continue
             moved = Memory(kernel=kernel, bytes=array).work().bytes / 1e9
-            print(f"{kernel:6} GB/s, best and median: here {moved / min(ours):5.1f} {moved / statistics.median(ours):5.1f}, "
-                  f"C {moved / min(theirs):5.1f} {moved / statistics.median(theirs):5.1f}; "
-                  f"ratio of medians {statistics.median(ours) / statistics.median(theirs):.3f}")  # fmt: skip
-            good.append(verdict(f"{kernel}: best time here / best of C STREAM", min(ours) / min(theirs), 1.03))
+            here, there = statistics.median(ours), statistics.median(theirs)
+            print(f"{kernel:6} GB/s, median and best: here {moved / here:.1f} {moved / min(ours):.1f} of {len(ours)}, "
+                  f"C {moved / there:.1f} {moved / min(theirs):.1f} of {len(theirs)}")  # fmt: skip
+            good.append(verdict(f"{kernel}: median time here / of C STREAM", here / there, 1.03))
     return 0 if all(good) else 1
 
 
