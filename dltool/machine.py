@@ -251,6 +251,7 @@ class Cpu(Struct, frozen=True, kw_only=True):
     threads: int | None = None
     simd: tuple[Text, ...] = ()
     """The vector and matrix extensions among the CPU flags: "avx2", "avx512f", "amx_tile", "asimd"."""
+    l1d_bytes: int | None = None
     l2_bytes: int | None = None
     l3_bytes: int | None = None
     """Caches of the whole machine, not of one core."""

@@ -261,6 +261,8 @@ class Measurement(Struct, frozen=True, kw_only=True):
     peak: float | None = None
     peak_basis: str | None = None
     share_of_peak: float | None = None
+    share_of_triad: float | None = None
+    """Bytes per second as a share of what the triad of the same run reached."""
     implementation: str | None = None
     """"native", "emulated", "library" ...: how the device does this dtype, with the reason."""
     support: str | None = None

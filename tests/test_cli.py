@@ -131,6 +131,14 @@ def test_recorded_machines_are_shown(dltool, path):
         pytest.param(["doctor", "--only", "shm-small", "--skip", "shm-small"], "no check is left", id="none left"),
         pytest.param(["bench", "gemm", "--dtype", ","], "--dtype names nothing", id="no dtype"),
         pytest.param(["bench", "gemm", "--set", "m=9999999999999999"], "positive whole number", id="huge size"),
+        pytest.param(
+            ["bench", "memory", "--sweep", "--set", "bytes=1MiB"], "--sweep chooses the sizes", id="sweep of one size"
+        ),
+        pytest.param(
+            ["bench", "attention", "--set", "backend=flsh"], "unknown backend `flsh` hint: Did you mean `flash`", id="backend"
+        ),
+        pytest.param(["bench", "conv", "--set", "groups=5"], "do not part into 5 groups", id="groups"),
+        pytest.param(["bench", "elementwise", "--dtype", "int8"], "no kernels for int8 hint: Choose among", id="elementwise"),
         pytest.param(["bench", "memory", "--device", "gpu"], "unknown device `gpu`", id="device"),
         pytest.param(["report", "show", "nothing"], "there is no report `nothing`", id="report"),
         pytest.param(["report", "show", "missing.json"], "cannot read missing.json", id="report file"),

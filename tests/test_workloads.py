@@ -56,15 +56,15 @@ def test_a_wrong_product_is_found(cpu):
     assert not broken.verify().ok
 
 
-@pytest.mark.parametrize("kernel", ["read", "write", "copy", "triad"])
+@pytest.mark.parametrize("kernel", ["read", "write", "copy", "scale", "add", "triad"])
 def test_memory_kernels_move_what_they_say(cpu, kernel):
     result = harness.measure("memory", Memory(kernel=kernel, bytes=2**20), cpu, FAST)
     assert result.verified.ok
     assert result.rate_unit == "B/s"
-    assert result.work.bytes == {"read": 1, "write": 1, "copy": 2, "triad": 3}[kernel] * 2**20
+    assert result.work.bytes == {"read": 1, "write": 1, "copy": 2, "scale": 2, "add": 3, "triad": 3}[kernel] * 2**20
 
 
-@pytest.mark.parametrize("kernel", ["read", "write", "copy", "triad"])
+@pytest.mark.parametrize("kernel", ["read", "write", "copy", "scale", "add", "triad"])
 def test_memory_kernels_that_did_nothing_are_found(cpu, kernel):
     assert not Memory(kernel=kernel, bytes=2**16).prepare(cpu).verify().ok
 

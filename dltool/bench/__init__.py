@@ -43,7 +43,11 @@ def verified(reference: str, error: Any, tolerance: float = 0.0) -> Verified:
 
 @runtime_checkable
 class Workload(Protocol):
-    """One kind of benchmark with its parameters."""
+    """One kind of benchmark with its parameters.
+
+    It may have two properties more, `label` and `size`: what tells a case from its neighbours and how large it is, in short,
+    where its dtype and its parameters do not say so by themselves.
+    """
 
     @property
     def rate_unit(self) -> str:
@@ -131,7 +135,7 @@ def _value(name: str, text: str, kind: Any) -> object:
         number = int(text)
     except ValueError:
         number = 0
-    if not 0 < number < _LARGEST:
+    if not 0 < number < _LARGEST and not (name == "padding" and text.strip() == "0"):
         raise UsageError(
             f"`{name}={text}`: a positive whole number is wanted (below 2^40)", remedy=f"For example: --set {name}=4096"
         )

@@ -12,7 +12,7 @@ from dltool.bench.timers import Step, Timer, cuda_timer, host_timer
 from dltool.catalog import Board
 from dltool.errors import CannotRun, UsageError
 from dltool.live import live_board, part_of
-from dltool.machine import Gpu, Machine
+from dltool.machine import Cpu, Gpu, Machine
 from dltool.peaks import cpu_board
 from dltool.results import Scalar
 
@@ -32,6 +32,12 @@ class Device:
     """The last-level cache: what a memory benchmark must exceed."""
     free_bytes: int = 0
     """Memory that may be taken."""
+    caches: tuple[tuple[str, int], ...] = ()
+    """Name and bytes of each level of cache, nearest first; all caches of a CPU's level together."""
+    gpus: int = 0
+    """CUDA devices that torch sees beside this one and with it."""
+    numa: str | None = None
+    """Memory nodes, and whether the process is bound to processors of some."""
     threads: int = 1
     cpu_mhz: float | None = None
     sm_mhz_max: float | None = None
@@ -103,9 +109,25 @@ def _cpu(torch: Any, machine: Machine) -> Device:
         timer=host_timer,
         llc_bytes=machine.cpu.l3_bytes or machine.cpu.l2_bytes or 0,
         free_bytes=min(filter(None, (machine.memory.available_bytes, machine.memory.cgroup_limit_bytes)), default=2**30),
+        caches=_caches(machine.cpu),
+        numa=_numa(machine.cpu),
         threads=torch.get_num_threads(),
         cpu_mhz=machine.cpu.mhz_measured or machine.cpu.mhz_max,
     )
+
+
+def _caches(cpu: Cpu) -> tuple[tuple[str, int], ...]:
+    levels = (("L1", cpu.l1d_bytes), ("L2", cpu.l2_bytes), ("L3", cpu.l3_bytes))
+    return tuple((name, size) for name, size in levels if size)
+
+
+def _numa(cpu: Cpu) -> str | None:
+    if cpu.numa_nodes is None:
+        return None
+    if cpu.numa_nodes == 1:
+        return "1 node"
+    bound = cpu.usable_threads is not None and cpu.threads is not None and cpu.usable_threads < cpu.threads
+    return f"{cpu.numa_nodes} nodes, {f'bound to CPUs {cpu.usable_cpus}' if bound else 'not bound'}"
 
 
 def _cuda(torch: Any, index: int, machine: Machine) -> Device:
@@ -132,6 +154,8 @@ def _cuda(torch: Any, index: int, machine: Machine) -> Device:
         sm_mhz_max=gpu.sm_mhz_max if gpu else None,
         llc_bytes=getattr(properties, "L2_cache_size", 0),
         free_bytes=free,
+        caches=(("L2", properties.L2_cache_size),) if getattr(properties, "L2_cache_size", 0) else (),
+        gpus=torch.cuda.device_count(),
         threads=torch.get_num_threads(),
     )
 
@@ -163,7 +187,8 @@ def settings(device: Device) -> Mapping[str, Scalar]:
     torch = import_torch()
     common: dict[str, Scalar] = {"torch": str(torch.__version__), "fp32_precision": torch.get_float32_matmul_precision()}
     if device.kind == "cpu":
-        return {**common, "threads": device.threads, "isa": torch.backends.cpu.get_cpu_capability(), "blas": _blas(torch)}
+        capability = torch.backends.cpu.get_cpu_capability()
+        return {**common, "threads": device.threads, "numa": device.numa, "isa": capability, "blas": _blas(torch)}
     return {
         **common,
         "cuda": torch.version.cuda,

@@ -34,8 +34,16 @@ def cases_of(wanted: Sequence[Wanted], device: devices.Device) -> list[tuple[str
         UsageError: an unknown workload, parameter or value.
     """
     from dltool.bench import selftest, suites
+    from dltool.bench.workloads import attention, conv, elementwise
 
-    suited = {"gemm": suites.gemm, "memory": suites.memory, "selftest": selftest.suite}
+    suited = {
+        "gemm": suites.gemm,
+        "memory": suites.memory,
+        "attention": attention.chosen,
+        "conv": conv.chosen,
+        "elementwise": elementwise.chosen,
+        "selftest": selftest.suite,
+    }
     found: list[tuple[str, Workload]] = []
     for name, axes in wanted:
         suite = suited.get(name)

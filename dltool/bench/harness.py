@@ -90,20 +90,21 @@ def shared(plan: Plan, spent_s: float, cases_left: int) -> Plan:
 
 @contextlib.contextmanager
 def own_precision(device: Device) -> Iterator[None]:
-    """Workloads choose how torch multiplies fp32 and sums fp16; whoever called gets back what was set before."""
+    """Workloads choose how torch multiplies fp32, sums fp16 and searches in cuDNN; the caller gets back what was set before."""
     if device.kind not in ("cpu", "cuda"):
         yield
         return
     torch = import_torch()
-    before = torch.get_float32_matmul_precision()
-    switches = torch.backends.cuda.matmul
-    sums = getattr(switches, "allow_fp16_accumulation", None)
+    before, cudnn, products = torch.get_float32_matmul_precision(), torch.backends.cudnn, torch.backends.cuda.matmul
+    switches = cudnn.allow_tf32, cudnn.benchmark
+    sums = getattr(products, "allow_fp16_accumulation", None)
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+        cudnn.allow_tf32, cudnn.benchmark = switches
         if sums is not None:
-            switches.allow_fp16_accumulation = sums
+            products.allow_fp16_accumulation = sums
 
 
 def measure(
@@ -173,6 +174,8 @@ def result(name: str, state: Run, sampler: Sampler, verified: Verified | None, n
         params=parameters(workload),
         device=f"{device.name} {device.board.name}",
         dtype=workload.dtype,
+        label=getattr(workload, "label", ""),
+        size=getattr(workload, "size", ""),
         seconds=tuple(seconds),
         steps_per_sample=state.steps,
         warmup_s=state.warmup_s,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from dltool.bench import WORKLOADS, Workload, cases
+from dltool.bench import WORKLOADS, Workload
 from dltool.bench.devices import Device
 from dltool.bench.dtypes import SUITES
 from dltool.bench.workloads import gemm as gemm_workload
@@ -38,9 +38,7 @@ def gemm(device: Device, axes: Axes, *, suite: str = "standard") -> Cases:
 
 def memory(device: Device, axes: Axes) -> Cases:
     """Every memory kernel, and the transfers of a GPU, with arrays that no cache can hold."""
-    kernels = [*memory_workload.KERNELS, *(memory_workload.TRANSFERS if device.kind == "cuda" else ())]
-    filled = {"kernel": kernels, "bytes": [str(memory_workload.array_bytes(device))], **axes}
-    return [("memory", case) for case in cases(WORKLOADS.get("memory"), filled)]
+    return memory_workload.chosen(device, axes)
 
 
 def quick(device: Device, axes: Axes) -> Cases:
@@ -71,6 +69,5 @@ def _hooks() -> list[Callable[[Device, str], Cases]]:
     registered = dict(WORKLOADS)
     order = [name for name in _FIRST if name in registered] + sorted(set(registered) - set(_FIRST))
     modules = dict.fromkeys(registered[name].__module__ for name in order)
-    fallback = {memory_workload.__name__: lambda device, _suite: memory(device, {})}
-    found = [getattr(sys.modules[module], "default_cases", None) or fallback.get(module) for module in modules]
+    found = [getattr(sys.modules[module], "default_cases", None) for module in modules]
     return [hook for hook in found if hook is not None]

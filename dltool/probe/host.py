@@ -148,6 +148,7 @@ def _cpu(root: Path, gaps: dict[str, str]) -> Cpu:
         cores=cores,
         threads=psutil.cpu_count(),
         simd=tuple(sorted(_SIMD.intersection(flags))),
+        l1d_bytes=_cache_bytes(root, "1", "Data"),
         l2_bytes=_cache_bytes(root, "2"),
         l3_bytes=_cache_bytes(root, "3"),
         numa_nodes=len(files.glob(root / "sys/devices/system/node", "node[0-9]*")) or None,
@@ -186,13 +187,14 @@ def _max_mhz(root: Path, info: Mapping[str, str]) -> float | None:
     return float(told) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", told) else None
 
 
-def _cache_bytes(root: Path, level: str) -> int | None:
-    """All caches of one level: each once, however many processors share it."""
+def _cache_bytes(root: Path, level: str, kind: str = "") -> int | None:
+    """All caches of one level, or those of one kind ("Data") in it: each once, however many processors share it."""
     seen: dict[tuple[str | None, str | None], int] = {}
     for index in files.glob(root / _CPUS, "cpu[0-9]*/cache/index*"):
         size = re.fullmatch(r"([0-9]{1,12})K", files.text_or_nothing(index / "size").strip())
-        if files.text_or_nothing(index / "level").strip() == level and size:
-            seen[files.line(index / "type"), files.line(index / "shared_cpu_list")] = int(size[1]) * 1024
+        its_kind = files.line(index / "type")
+        if files.text_or_nothing(index / "level").strip() == level and size and kind in ("", its_kind):
+            seen[its_kind, files.line(index / "shared_cpu_list")] = int(size[1]) * 1024
     return sum(seen.values()) or None
 
 

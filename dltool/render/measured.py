@@ -123,6 +123,8 @@ def details(case: Measurement, boards: tuple[Board, ...]) -> list[str]:
     found += [f"peak {text}" for text in [_peak(case, boards)] if text]
     if len(case.losses) > 1:
         found.append(waterfall(case))
+    if case.share_of_triad is not None:
+        found.append(f"{percent(case.share_of_triad)} of the triad of this run")
     extra = [("burst", case.burst_s), ("cold", case.cold_s)]
     found += [f"{word} {rate(_at(case, taken), case.rate_unit)}" for word, taken in extra if taken]
     if case.energy_j is not None:

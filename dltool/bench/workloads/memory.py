@@ -2,53 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from dltool.bench import WORKLOADS, Prepared, verified
-from dltool.bench.devices import Device, Step, import_torch
-from dltool.errors import CannotRun, UsageError, unknown_name
-from dltool.results import Verified, Work
+from dltool.bench import WORKLOADS, Prepared
+from dltool.bench.devices import Device, import_torch
+from dltool.bench.workloads import memory_kernels, transfers
+from dltool.bench.workloads.kit import Cases, check_choice, memory_peak
+from dltool.bench.workloads.kit import chosen as combined
+from dltool.errors import CannotRun, UsageError
+from dltool.results import Work
 from dltool.units import gib
 
-_ARRAYS = {"read": 1, "write": 1, "copy": 2, "triad": 3, "h2d": 1, "d2h": 1}
+KERNELS = tuple(memory_kernels.KERNELS)
+TRANSFERS = tuple(transfers.TRANSFERS)
+_ARRAYS = {name: kernel.arrays for name, kernel in memory_kernels.KERNELS.items()} | {
+    name: transfer.arrays for name, transfer in transfers.TRANSFERS.items()
+}
 """Arrays that one step moves, counted as STREAM does: what is read and what is written, not the line that a cache fetches
 before a write. Source: J. McCalpin, STREAM: Sustainable Memory Bandwidth in High Performance Computers."""
-KERNELS = ("read", "write", "copy", "triad")
-TRANSFERS = ("h2d", "d2h")
-_SCALAR = 3.0
+_DISPATCHED = 2**20
+"""Bytes of a step below which torch's own way to the kernel, some microseconds, is a good part of it on a CPU."""
 
 
 @WORKLOADS.register("memory")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Move an array: read (sum), write (fill), copy, triad (a = b + s c), or transfers from and to a GPU (pinned memory)."""
+    """Move arrays: read (sum), write (fill), copy, scale, add, triad (a = b + s c), or transfers from, to and on a GPU."""
 
     kernel: str = "copy"
     bytes: int = 2**28
     """Size of one array, in bytes."""
     dtype: str = "fp32"
+    level: str = ""
+    """The cache that holds all arrays of a step, as `--sweep` names it; empty: not told."""
 
     @property
     def rate_unit(self) -> str:
         """Bytes moved."""
         return "B/s"
 
+    @property
+    def label(self) -> str:
+        """The kernel, and where its arrays lie."""
+        return f"{self.kernel} {self.level}".strip()
+
+    @property
+    def size(self) -> str:
+        """Of one array."""
+        return gib(self.bytes) if self.bytes >= 2**20 else f"{self.bytes // 2**10} KiB"
+
     def __post_init__(self) -> None:
-        if self.kernel not in _ARRAYS:
-            raise unknown_name("kernel", self.kernel, _ARRAYS)
+        check_choice("kernel", self.kernel, _ARRAYS)
         if self.dtype != "fp32":
             raise UsageError(f"memory moves fp32, not {self.dtype}", remedy="Leave --dtype out: bytes are bytes.")
+        if self.bytes < 4:
+            raise UsageError(f"an array of {self.bytes} bytes holds no fp32 number", remedy="For example: --set bytes=64MiB")
 
     def work(self) -> Work:
-        """Every byte of every array once; the additions of read and triad are listed but not what is measured."""
-        per_element = {"read": 1, "triad": 2}.get(self.kernel, 0)
-        return Work(ops=per_element * self._length, bytes=_ARRAYS[self.kernel] * self._length * 4)
+        """Every byte of every array once; the arithmetic of a kernel is listed but not what is measured."""
+        kernel = memory_kernels.KERNELS.get(self.kernel)
+        return Work(ops=(kernel.ops if kernel else 0) * self._length, bytes=_ARRAYS[self.kernel] * self._length * 4)
 
     @property
     def _length(self) -> int:
-        return max(1, self.bytes // 4)
+        return self.bytes // 4
 
     def sizes(self) -> Iterator[Memory]:
         """A sixteenth, then all: bandwidth does not collapse with size as arithmetic can."""
@@ -57,32 +75,38 @@ class Memory:
         yield self
 
     def peak(self, device: Device) -> tuple[float, str] | None:
-        """The board's memory bandwidth; that of a host, and of its link to a GPU, is not known."""
-        if self.kernel in TRANSFERS or device.board.memory_gb_per_s is None:
-            return None
-        return device.board.memory_gb_per_s * 1e9, "datasheet"
+        """The board's memory bandwidth; that of a host, of its link to a GPU, and of a cache is not known."""
+        in_cache = bool(self.level) and self.level != "DRAM"
+        return None if self.kernel in transfers.LINKED or in_cache else memory_peak(device)
 
     def implementation(self, device: Device) -> str:
         """Bytes are moved natively everywhere."""
         return "native"
 
     def doubts(self, device: Device) -> list[str]:
-        """Arrays that a cache holds measure the cache."""
-        if self.bytes >= 4 * device.llc_bytes:
-            return []
-        return [f"an array is less than four times the last-level cache of {gib(device.llc_bytes)}: this may be its bandwidth"]
+        """Arrays that a cache holds measure the cache; tiny ones measure torch."""
+        found = []
+        if not self.level and self.kernel not in transfers.LINKED and self.bytes < 4 * device.llc_bytes:
+            found.append(f"an array is less than four times the last-level cache of {gib(device.llc_bytes)}: "
+                         "this may be its bandwidth")  # fmt: skip
+        if device.kind == "cpu" and self.work().bytes < _DISPATCHED:
+            found.append("so few bytes take about as long as torch needs to start an operation: the cache itself is faster")
+        return found
 
     def prepare(self, device: Device) -> Prepared:
         """Allocate the arrays and touch every page, so that the first step pays for none."""
         torch = import_torch()
-        if self.kernel in TRANSFERS and device.kind != "cuda":
+        if self.kernel in transfers.TRANSFERS and device.kind != "cuda":
             raise CannotRun(f"{self.kernel} needs a CUDA device", remedy="Leave it out, or choose one with --device.")
-        if _ARRAYS[self.kernel] * self.bytes > device.free_bytes // 2:
+        arrays, room = _ARRAYS[self.kernel], device.free_bytes // 2
+        if arrays * self.bytes > room:
             raise CannotRun(
-                f"{_ARRAYS[self.kernel]} arrays of {self.bytes} bytes do not fit in half of the free memory",
-                remedy="Choose less: --set bytes=67108864",
+                f"{arrays} arrays of this size do not fit in half of the free memory: bytes={room // arrays // 2**20}MiB would",
+                remedy=f"Choose less: --set bytes={room // arrays // 2**20}MiB",
             )
-        return _PREPARE[self.kernel](torch, self._length, device)
+        if self.kernel in transfers.TRANSFERS:
+            return transfers.prepare(torch, self.kernel, self._length, device)
+        return memory_kernels.KERNELS[self.kernel].prepare(torch, self._length, device)
 
 
 def array_bytes(device: Device) -> int:
@@ -91,58 +115,42 @@ def array_bytes(device: Device) -> int:
     return min(wanted, device.free_bytes // 8) // 4 * 4
 
 
-def _ramp(torch: Any, length: int, device: Device) -> Any:
-    """0, 1, ... 1023, 0, 1 ...: exact in fp32, and different from one cache line to the next."""
-    return torch.arange(length, device=device.name, dtype=torch.int32).remainder_(1024).to(torch.float32)
+def chosen(device: Device, axes: Mapping[str, Sequence[str]]) -> Cases:
+    """Every kernel, and the transfers of a GPU, with arrays that no cache can hold, as far as `axes` do not say."""
+    kernels = [*KERNELS, *(TRANSFERS if device.kind == "cuda" else ())]
+    return combined("memory", axes, {"kernel": kernels, "bytes": [str(array_bytes(device))]})
 
 
-def _read(torch: Any, length: int, device: Device) -> Prepared:
-    source = _ramp(torch, length, device)
-    total = torch.zeros((), device=device.name)
+def sweep(device: Device, axes: Mapping[str, Sequence[str]]) -> Cases:
+    """From half of the first cache to eight times the last in steps of two, each named by the cache that holds all arrays.
 
-    def verify() -> Verified:
-        expected = float(source.sum(dtype=torch.float64))
-        return verified("float64 sum", abs(float(total) - expected) / max(expected, 1.0), 1e-5)
-
-    return Prepared(lambda: torch.sum(source, dim=0, out=total), verify)
-
-
-def _write(torch: Any, length: int, device: Device) -> Prepared:
-    target = torch.zeros(length, device=device.name)
-    return Prepared(lambda: target.fill_(_SCALAR), lambda: verified("every element", (target != _SCALAR).sum()))
-
-
-def _copy(torch: Any, length: int, device: Device) -> Prepared:
-    source = _ramp(torch, length, device)
-    target = torch.zeros_like(source)
-    return Prepared(lambda: target.copy_(source), lambda: verified("every element", (target != source).sum()))
-
-
-def _triad(torch: Any, length: int, device: Device) -> Prepared:
-    b, c = _ramp(torch, length, device), _ramp(torch, length, device).flip(0)
-    a = torch.zeros_like(b)
-
-    def verify() -> Verified:
-        wrong = sum(int((part_a.double() != part_b.double() + _SCALAR * part_c.double()).sum())
-                    for part_a, part_b, part_c in zip(a.split(2**20), b.split(2**20), c.split(2**20), strict=True))  # fmt: skip
-        return verified("float64, every element", wrong)
-
-    return Prepared(lambda: torch.add(b, c, alpha=_SCALAR, out=a), verify)
+    Raises:
+        CannotRun: the caches of the device are not known.
+        UsageError: `axes` give sizes, or name a transfer.
+    """
+    if not device.caches:
+        raise CannotRun("the sizes of the caches are not known", remedy="Give the sizes: --set bytes=64KiB,1MiB,64MiB")
+    if "bytes" in axes or "level" in axes:
+        raise UsageError("--sweep chooses the sizes", remedy="Leave out --sweep or --set bytes=...")
+    kernels = axes.get("kernel", ["triad"])
+    for kernel in kernels:
+        check_choice("kernel of --sweep", kernel, KERNELS)
+    first = device.caches[0][1] // (2 if device.kind == "cpu" else 32)  # a GPU's first level belongs to single SMs
+    last = min(8 * device.caches[-1][1], device.free_bytes // 2)
+    totals = [first * 2**step for step in range(64) if first * 2**step <= last]
+    return [("memory", Memory(kernel=kernel, bytes=max(4, total // _ARRAYS[kernel] // 64 * 64), level=level_of(device, total)))
+            for kernel in kernels for total in totals]  # fmt: skip
 
 
-def _transfer(torch: Any, length: int, device: Device, *, to_device: bool) -> Prepared:
-    host = torch.arange(length, dtype=torch.int32).remainder_(1024).to(torch.float32).pin_memory()
-    there = torch.zeros(length, device=device.name) if to_device else host.to(device.name)
-    source, target = (host, there) if to_device else (there, torch.zeros(length).pin_memory())
-    step: Step = lambda: target.copy_(source, non_blocking=True)  # noqa: E731
-    return Prepared(step, lambda: verified("every element", (target.cpu() != host).sum()))
+def level_of(device: Device, total: int) -> str:
+    """The first cache of the device that holds `total` bytes, "L2"; "DRAM" where none does."""
+    return next((name for name, size in device.caches if total <= size), "DRAM")
 
 
-_PREPARE: dict[str, Callable[[Any, int, Device], Prepared]] = {
-    "read": _read,
-    "write": _write,
-    "copy": _copy,
-    "triad": _triad,
-    "h2d": lambda torch, length, device: _transfer(torch, length, device, to_device=True),
-    "d2h": lambda torch, length, device: _transfer(torch, length, device, to_device=False),
-}
+def default_cases(device: Device, suite: str) -> Cases:
+    """Four kernels for a quick look, all with the transfers otherwise; the way through the caches in the full suite."""
+    if suite == "quick":
+        return chosen(
+            device, {"kernel": ["read", "write", "copy", "triad", *(("h2d", "d2h") if device.kind == "cuda" else ())]}
+        )
+    return [*chosen(device, {}), *(sweep(device, {}) if suite == "full" and device.caches else ())]

@@ -8,6 +8,10 @@ import typer
 
 from dltool.cli.bench.ab import ab
 from dltool.cli.bench.against import Against
+from dltool.cli.bench.attention import attention
+from dltool.cli.bench.conv import conv
+from dltool.cli.bench.elementwise import elementwise
+from dltool.cli.bench.memory import memory
 from dltool.cli.bench.reference import reference
 from dltool.cli.bench.running import Budget, DeviceName, Dtypes, How, Settings, axes_of, run
 from dltool.cli.bench.selftest import selftest
@@ -101,25 +105,5 @@ def gemm(
     run("bench gemm", suites.gemm, axes_of(dtype, set_), device, budget, out, how, against)
 
 
-@app.command()
-@guarded
-def memory(
-    out: Output,
-    how: How,
-    against: Against,
-    set_: Settings = None,
-    device: DeviceName = None,
-    budget: Budget = "20s",
-) -> None:
-    """Measure memory bandwidth: read, write, copy, triad, and transfers to and from a GPU.
-
-    Example: dltool bench memory --set kernel=copy,triad --set bytes=268435456
-    """
-    from dltool.bench import suites
-
-    run("bench memory", suites.memory, axes_of(None, set_), device, budget, out, how, against)
-
-
-app.command()(selftest)
-app.command()(ab)
-app.command()(reference)
+for command in (memory, attention, conv, elementwise, selftest, ab, reference):
+    app.command()(command)

@@ -161,6 +161,7 @@ def _on_one(
     workers: Workers,
     out: Output,
 ) -> _Found:
+    from dltool.bench.against_triad import against_triad
     from dltool.cli.bench.resuming import journal_of
 
     chosen = {_key(*case): case for case in suite(where, axes)}  # a case that is named twice is one
@@ -171,8 +172,8 @@ def _on_one(
     journal.close(finished=not interrupted)
     if journal.trouble:
         say(f"warning: this run could not be kept while it went on: {journal.trouble}", quiet=out.quiet)
-    rows = [measured.get(key) or journal.done.get(key) for key in chosen]
-    return _Found(rows=tuple(row for row in rows if row is not None), boards=(where.board,), interrupted=interrupted)
+    rows = [row for key in chosen if (row := measured.get(key) or journal.done.get(key)) is not None]
+    return _Found(rows=tuple(against_triad(rows)), boards=(where.board,), interrupted=interrupted)
 
 
 def _on_all_gpus(
