@@ -17,6 +17,7 @@ from dltool.catalog import Architecture, Board, NumberFormat
 from dltool.errors import ExitCode, UsageError
 from dltool.machine import SCHEMA as MACHINE_SCHEMA
 from dltool.machine import Machine, read_bounded
+from dltool.shape_results import OwnShapes, Search
 
 SCHEMA = "dltool/report/1"
 ENVIRONMENT_SCHEMA = "dltool/env/1"
@@ -471,6 +472,9 @@ class Report(Struct, frozen=True, kw_only=True):
     """The one thing to know of the findings."""
     findings: tuple[Finding, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    searches: tuple[Search, ...] = ()
+    """For the best shape of a dtype; what its winner reaches stands in the measurements."""
+    own_shapes: OwnShapes | None = None
     boards: tuple[Board, ...] = ()
     architectures: tuple[Architecture, ...] = ()
     formats: tuple[NumberFormat, ...] = ()
@@ -491,6 +495,8 @@ class Report(Struct, frozen=True, kw_only=True):
         if self.interrupted:
             return ExitCode.INTERRUPTED
         if self.measurements and all(measurement.not_run for measurement in self.measurements):
+            return ExitCode.CANNOT_RUN
+        if self.searches and not self.measurements:
             return ExitCode.CANNOT_RUN
         if self.compat is not None and self.compat.verdict == "error":
             return ExitCode.FINDINGS

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = (
     *("doctor", "snapshot", "compat", "gpu-info"),
     *("setup", "setup plan", "setup export", "setup create", "setup list", "setup remove", "setup freeze", "setup clone"),
-    *("bench", "bench quick", "bench gemm", "bench memory"),
+    *("bench", "bench quick", "bench gemm", "bench memory", "bench search"),
     *("report", "report list", "report show"),
 )
 

@@ -82,5 +82,10 @@ def _figure() -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise CannotRun("matplotlib is not installed, which draws the picture", remedy="pip install matplotlib") from None
+        raise no_matplotlib() from None
     return Figure(figsize=(8, 5.5), layout="constrained")
+
+
+def no_matplotlib() -> CannotRun:
+    """What is said where a picture cannot be drawn."""
+    return CannotRun("matplotlib is not installed, which draws the picture", remedy="pip install matplotlib")

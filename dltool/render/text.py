@@ -31,3 +31,7 @@ def _parts(report: Report) -> Iterator[str]:
     yield from (name for name in ("architectures", "compat", "plan", "creation", "environments") if getattr(report, name))
     if report.measurements:
         yield "measurements"
+    if report.searches:
+        yield "searches"
+    if report.own_shapes:
+        yield "own_shapes"

@@ -60,3 +60,8 @@ def memory(
     from dltool.bench import suites
 
     run("bench memory", suites.memory, axes_of(None, set_), device, budget, out)
+
+
+from dltool.cli.bench.search import search  # noqa: E402
+
+app.command()(search)
