@@ -7,6 +7,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from dltool.bench import WORKLOADS, Prepared, Workload, harness
 from dltool.bench.devices import Device
@@ -84,10 +85,13 @@ def measure(
 ) -> Measurement:
     """A shape by the harness: warmed up until steady, fresh samples, the result checked, conditions kept.
 
+    It is measured as it is and not at a smaller size, unless one step alone takes all of the budget.
+
     Raises:
         harness.Interrupted: Ctrl-C.
     """
-    return harness.measure("gemm", workload(shape, dtype), device, harness.Plan.for_budget(budget_s, 1), clock=clock)
+    plan = replace(harness.Plan.for_budget(budget_s, 1), step_s=budget_s)
+    return harness.measure("gemm", workload(shape, dtype), device, plan, clock=clock)
 
 
 def bandwidth(device: Device, budget_s: float) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from dltool.cli.bench import own_shapes
 from dltool.cli.bench.running import Budget, DeviceName, Dtypes, Settings, axes_of, run
 from dltool.cli.common import Output, guarded
 
@@ -35,11 +36,16 @@ def gemm(
     set_: Settings = None,
     device: DeviceName = None,
     budget: Budget = "30s",
+    shapes: own_shapes.Shapes = None,
+    from_model: own_shapes.FromModel = None,
+    inputs: own_shapes.Inputs = None,
 ) -> None:
-    """Measure matrix multiplication per dtype against the derived peak.
+    """Measure matrix multiplication per dtype against the derived peak, or your own shapes against the best there is.
 
     Example: dltool bench gemm --dtype fp32,bf16 --set m=1024,4096 --set n=4096 --set k=4096
     """
+    if shapes is not None or from_model is not None or inputs:
+        own_shapes.run(shapes, from_model, inputs, axes_of(dtype, None).get("dtype", []), device, budget, out)
     from dltool.bench import suites
 
     run("bench gemm", suites.gemm, axes_of(dtype, set_), device, budget, out)

@@ -98,9 +98,10 @@ def hunt_all(
     limits: tuple[int | None, int | None] = (None, None),
     *,
     resume: bool = False,
+    keep: bool = True,
     quiet: bool = False,
 ) -> list[Found]:
-    """Search every dtype; after Ctrl-C, what there is of them."""
+    """Search every dtype; after Ctrl-C, what there is of them. `keep`: record the trials, for --resume."""
     from dltool import store
     from dltool.bench import dtype_row
     from dltool.bench.search import hunt, trier
@@ -118,7 +119,7 @@ def hunt_all(
                 budget_s=share_s,
                 lowest=limits[0],
                 highest=limits[1],
-                folder=store.searches(),
+                folder=store.searches() if keep else None,
                 resume=resume,
                 bandwidth=bandwidth,
             )
