@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from search_fakes import Simulated, two_bytes
 
-from dltool.bench.search import confirmation, hunt
+from dltool.bench.search import confirmation, hunt, trier
 from dltool.bench.search.journal import Head, Journal, file_name
 from dltool.bench.search.space import Shape, Space, tiles
 from dltool.bench.search.strategy import State, search, why_not
@@ -311,3 +311,59 @@ def test_why_a_shape_is_left_out():
     state = State(device.space(free_bytes=2**31), device.trial, 1.0)
     assert why_not(state, Shape(2**14, 2**14, 2**14)) == "memory"
     assert why_not(state, Shape(1024, 1024, 1024)) is None
+
+
+# --- the door to a device ---------------------------------------------------------------------------------------------
+
+
+class Timed:
+    """A device whose steps take as long as scripted."""
+
+    def __init__(self, step_s: float, stall_s: float = 0.0) -> None:
+        self.step_s, self.stall_s, self.asked = step_s, stall_s, []
+
+    def timer(self, step, steps: int) -> float:
+        step()
+        self.asked.append(steps)
+        return self.step_s * steps + (self.stall_s * steps if steps > 1 else 0.0)
+
+
+@pytest.mark.parametrize(("step_s", "stall_s", "steps"), [(1.0, 0.0, 1), (1e-3, 0.0, 12), (1e-9, 0.0, 4096), (1e-4, 0.5, 4)])
+def test_a_sample_is_long_enough_and_not_longer(step_s, stall_s, steps):
+    """Also where steps stall as soon as there are several: no sample of a hundred of them is begun."""
+    pytest.importorskip("torch")
+    from bench_fakes import FakeTime
+
+    scripted = Timed(step_s, stall_s)
+    timer = trier.DeviceTrier(FakeTime().device(name="cpu", timer=scripted.timer), "fp32", clock=lambda: 0.0)
+    trial = timer(Shape(8, 8, 8), "coarse", 3)
+    assert trial.error is None
+    assert (trial.steps, len(trial.seconds)) == (steps, 3)
+    timer(Shape(8, 8, 8), "confirm", 1)
+    assert scripted.asked[-1] == steps  # it was still ready: nothing was found out again
+    assert sum(asked == 1 for asked in scripted.asked) <= 2 or steps == 1
+
+
+def test_what_a_device_refuses_is_a_trial_that_says_why():
+    from bench_fakes import FakeTime
+
+    def refuses(step, steps: int) -> float:
+        raise RuntimeError("CUDA out of memory\nmore lines")
+
+    timer = trier.DeviceTrier(FakeTime().device(name="cpu", timer=refuses), "fp32")
+    assert timer(Shape(8, 8, 8), "coarse", 3).error == "RuntimeError: CUDA out of memory"
+    tf32 = trier.DeviceTrier(FakeTime().device(name="cpu", timer=refuses), "tf32")
+    assert tf32(Shape(8, 8, 8), "coarse", 3).error == "tf32 exists on CUDA devices only"
+
+
+def test_a_fresh_measurement_that_disagrees_with_the_confirmation_is_said():
+    from dltool.results import Measurement
+
+    device = Simulated()
+    _, ranked = found(device, 2.0)
+    best = ranked[0]
+    case = Measurement(workload="gemm", params={}, device="cuda:0", dtype="bf16", rate=best.rate * 0.6, rate_unit="FLOP/s")
+    (said,) = hunt.disagreement(best, case)
+    assert "40 % below" in said
+    assert hunt.disagreement(best, msgspec.structs.replace(case, rate=best.rate)) == []
+    assert hunt.disagreement(best, None) == []

@@ -95,7 +95,7 @@ def _map(figure: Any, axes: Any, search: Search) -> None:
     axes.set_yticks(range(len(rows)), [str(_side(row)) for row in rows])
     axes.set_xlabel("m (rows of A and C)")
     axes.set_ylabel("n (columns of B and C)")
-    axes.set_title(f"{search.dtype}: best k of each cell, of {search.tried} shapes tried on {search.device}", fontsize=10)
+    axes.set_title(f"{search.dtype}: best k of each cell (short trials of {search.tried} shapes), {search.device}", fontsize=10)
     axes.set_facecolor("0.93")
     figure.colorbar(shown, ax=axes, label=f"per cent of {rate(top, search.rate_unit)}", pad=0.01)
 

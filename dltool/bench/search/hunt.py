@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from dltool.bench import harness
 from dltool.bench.devices import Device, settings
 from dltool.bench.search import confirmation, trier
@@ -15,12 +17,13 @@ from dltool.bench.search.space import Shape, Space, tiles
 from dltool.bench.search.strategy import State, search
 from dltool.errors import UsageError
 from dltool.results import Measurement
-from dltool.shape_results import Search
+from dltool.shape_results import Finalist, Search
 
 LEAST_BUDGET_S = 2.0
 """Of one dtype: below this not even the finalists can be confirmed."""
 _SEARCHING = 0.8
 """Share of the budget for the search; the rest is for measuring the winner afresh."""
+_AGREE = 0.05
 _LIMITS = {"cpu": (128, 4096), "cuda": (512, 16384)}
 
 
@@ -78,7 +81,9 @@ def hunt(
         live.release()
         if journal:
             journal.close()
-    return Found(_result(device, dtype, space, state, journal), measured)
+    found = _result(device, dtype, space, state, journal)
+    said = disagreement(found.finalists[0], measured) if found.finalists else []
+    return Found(replace(found, notes=(*found.notes, *said)), measured)
 
 
 def _space(device: Device, dtype: str, options: Options) -> Space:
@@ -143,6 +148,21 @@ def _result(device: Device, dtype: str, space: Space, state: State, journal: Jou
         journal=journal.path.name if journal else None,
         failed=failed if not state.tried else None,
     )
+
+
+def disagreement(best: Finalist, measured: Measurement | None) -> list[str]:
+    """Where the fresh measurement is not the confirmed rate, the device is not as fast as it was: which of them to believe."""
+    if measured is None or measured.rate is None:
+        return []
+    change = measured.rate / best.rate - 1
+    low, high = best.ci95_s or (best.median_s, best.median_s)
+    if abs(change) <= max(_AGREE, high / best.median_s - 1, 1 - low / best.median_s):
+        return []
+    way = "below" if change < 0 else "above"
+    return [
+        f"measured afresh it is {abs(change) * 100:.0f} % {way} the confirmed rate: the device or its load changed meanwhile; "
+        "search again on a quiet machine"
+    ]
 
 
 def _notes(space: Space, state: State, ranked: object) -> list[str]:

@@ -19,6 +19,7 @@ from dltool.shape_results import Trial
 _SAMPLE_S = {"cpu": 0.01}
 _GPU_SAMPLE_S = 0.003
 """Shortest sample: shorter steps are repeated within one, so that reading the clock costs nothing."""
+_MOST_STEPS = 4096
 _KEPT = 3
 REFUSALS = (RuntimeError, NotImplementedError, ValueError, TypeError, MemoryError, OverflowError, DltoolError)
 """How torch and the workloads say that they cannot do a thing."""
@@ -37,15 +38,13 @@ class DeviceTrier:
         self._device = device
         self._dtype = dtype
         self._clock = clock
-        self._ready: OrderedDict[Shape, tuple[Prepared, float]] = OrderedDict()
+        self._ready: OrderedDict[Shape, tuple[Prepared, int]] = OrderedDict()
 
     def __call__(self, shape: Shape, stage: str, samples: int) -> Trial:
         """Time a shape; one that cannot run is a trial that says why."""
         began = self._clock()
         try:
-            prepared, step_s = self._prepared(shape)
-            least_s = _SAMPLE_S.get(self._device.kind, _GPU_SAMPLE_S)
-            steps = max(1, math.ceil(least_s / max(step_s, 1e-6)))
+            prepared, steps = self._prepared(shape)
             seconds = [self._device.timer(prepared.step, steps) / steps for _ in range(samples)]
         except REFUSALS as error:
             self.release()
@@ -56,19 +55,32 @@ class DeviceTrier:
             m=shape.m, n=shape.n, k=shape.k, stage=stage, seconds=tuple(seconds), steps=steps, cost_s=self._clock() - began
         )
 
-    def _prepared(self, shape: Shape) -> tuple[Prepared, float]:
-        """The shape with its data on the device, run once or twice: compiling and choosing an algorithm are not the work."""
+    def _prepared(self, shape: Shape) -> tuple[Prepared, int]:
+        """The shape with its data on the device, and how many of its steps make a sample.
+
+        It has run then: compiling, loading and choosing an algorithm are not the work.
+        """
         if shape in self._ready:
             self._ready.move_to_end(shape)
             return self._ready[shape]
         while len(self._ready) >= _KEPT:
             self._ready.popitem(last=False)
         prepared = workload(shape, self._dtype).prepare(self._device)
-        first_s = self._device.timer(prepared.step, 1)
-        # A long first step was mostly the work; a short one mostly was not.
-        step_s = first_s if first_s > 0.1 else self._device.timer(prepared.step, 1)
-        self._ready[shape] = (prepared, step_s)
-        return prepared, step_s
+        self._device.timer(prepared.step, 1)
+        self._ready[shape] = (prepared, self._steps(prepared))
+        return self._ready[shape]
+
+    def _steps(self, prepared: Prepared) -> int:
+        """Steps that together last long enough, found from one upwards.
+
+        Not foreseen from one quick step: where other programs hold threads up now and then, many steps take far longer than
+        many times one, and a sample must not take seconds.
+        """
+        least_s = _SAMPLE_S.get(self._device.kind, _GPU_SAMPLE_S)
+        steps = 1
+        while (took_s := self._device.timer(prepared.step, steps)) < least_s / 2 and steps < _MOST_STEPS:
+            steps *= min(4, max(2, math.ceil(least_s / max(took_s, 1e-6))))
+        return steps
 
     def release(self) -> None:
         """Let go of all data."""
