@@ -16,8 +16,7 @@ from dltool.errors import DltoolError
 from dltool.results import Measurement
 from dltool.shape_results import Trial
 
-_SAMPLE_S = {"cpu": 0.01}
-_GPU_SAMPLE_S = 0.003
+_SAMPLE_S = 0.003
 """Shortest sample: shorter steps are repeated within one, so that reading the clock costs nothing."""
 _MOST_STEPS = 4096
 _KEPT = 3
@@ -76,10 +75,9 @@ class DeviceTrier:
         Not foreseen from one quick step: where other programs hold threads up now and then, many steps take far longer than
         many times one, and a sample must not take seconds.
         """
-        least_s = _SAMPLE_S.get(self._device.kind, _GPU_SAMPLE_S)
         steps = 1
-        while (took_s := self._device.timer(prepared.step, steps)) < least_s / 2 and steps < _MOST_STEPS:
-            steps *= min(4, max(2, math.ceil(least_s / max(took_s, 1e-6))))
+        while (took_s := self._device.timer(prepared.step, steps)) < _SAMPLE_S / 2 and steps < _MOST_STEPS:
+            steps *= min(4, max(2, math.ceil(_SAMPLE_S / max(took_s, 1e-6))))
         return steps
 
     def release(self) -> None:
