@@ -19,6 +19,7 @@ from dltool.errors import ExitCode, UsageError
 from dltool.machine import SCHEMA as MACHINE_SCHEMA
 from dltool.machine import Machine, read_bounded, refuse_long_numbers
 from dltool.reference import Figure
+from dltool.shape_results import OwnShapes, Search
 
 SCHEMA = "dltool/report/1"
 ENVIRONMENT_SCHEMA = "dltool/env/1"
@@ -623,6 +624,9 @@ class Report(Struct, frozen=True, kw_only=True):
     comparisons: tuple[Comparison, ...] = ()
     """The measurements against those of a baseline, or of A against B."""
     selftest: Selftest | None = None
+    searches: tuple[Search, ...] = ()
+    """For the best shape of a dtype; what its winner reaches stands in the measurements."""
+    own_shapes: OwnShapes | None = None
     boards: tuple[Board, ...] = ()
     architectures: tuple[Architecture, ...] = ()
     formats: tuple[NumberFormat, ...] = ()
@@ -646,6 +650,8 @@ class Report(Struct, frozen=True, kw_only=True):
         if self.interrupted:
             return ExitCode.INTERRUPTED
         if self.measurements and all(measurement.not_run for measurement in self.measurements):
+            return ExitCode.CANNOT_RUN
+        if self.searches and not self.measurements:
             return ExitCode.CANNOT_RUN
         if any(comparison.gate is Gate.BROKEN for comparison in self.comparisons):
             return ExitCode.FINDINGS

@@ -51,6 +51,13 @@ def directory() -> Path:
     return platformdirs.user_data_path("dltool") / "reports"
 
 
+def searches() -> Path:
+    """Where the trials of searches are recorded, so that an interrupted one can be gone on with."""
+    import platformdirs
+
+    return platformdirs.user_state_path("dltool") / "search"
+
+
 def save(report: Report) -> Path:
     """Keep a report. The file appears whole or not at all, whatever happens meanwhile.
 

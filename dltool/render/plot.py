@@ -42,7 +42,7 @@ def check_package(path: str) -> None:
         CannotRun: the package that draws this kind is not installed.
     """
     if find_spec("plotext" if path == "-" else "matplotlib") is None:
-        raise _no_plotext() if path == "-" else _no_matplotlib()
+        raise _no_plotext() if path == "-" else no_matplotlib()
 
 
 def picture(roofs: Sequence[Roof], ending: str, measured: MeasuredRoofline | None = None) -> bytes:
@@ -211,11 +211,12 @@ def _figure() -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise _no_matplotlib() from None
+        raise no_matplotlib() from None
     return Figure(figsize=(8, 5.5), layout="constrained")
 
 
-def _no_matplotlib() -> CannotRun:
+def no_matplotlib() -> CannotRun:
+    """What is said where a picture cannot be drawn."""
     return CannotRun("matplotlib is not installed, which draws the picture", remedy="pip install matplotlib")
 
 

@@ -39,4 +39,4 @@ def _parts(report: Report, *, verbose: bool) -> Iterator[str]:
     in_turn = compared and report.comparisons[0].method == "interleaved"  # A and B are rows of one comparison
     if report.measurements and not in_turn:
         yield "measurements"
-    yield from (name for name in ("comparisons", "selftest") if getattr(report, name))
+    yield from (name for name in ("searches", "own_shapes", "comparisons", "selftest") if getattr(report, name))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dltool.cli.bench import own_shapes
 from dltool.cli.bench.ab import ab
 from dltool.cli.bench.against import Against
 from dltool.cli.bench.attention import attention
@@ -14,6 +15,7 @@ from dltool.cli.bench.elementwise import elementwise
 from dltool.cli.bench.memory import memory
 from dltool.cli.bench.reference import reference
 from dltool.cli.bench.running import Budget, DeviceName, Dtypes, How, Settings, axes_of, run
+from dltool.cli.bench.search import search
 from dltool.cli.bench.selftest import selftest
 from dltool.cli.common import DrawnOutput as Output
 from dltool.cli.common import guarded
@@ -91,11 +93,17 @@ def gemm(
     support: Annotated[
         bool, typer.Option("--support", help="Do not measure: tell which dtypes and layouts are native, emulated or missing.")
     ] = False,
+    shapes: own_shapes.Shapes = None,
+    from_model: own_shapes.FromModel = None,
+    inputs: own_shapes.Inputs = None,
 ) -> None:
-    """Measure matrix multiplication per dtype against the derived peak.
+    """Measure matrix multiplication per dtype against the derived peak, or your own shapes against the best there is.
 
     Example: dltool bench gemm --dtype fp32,bf16 --set m=1024,4096 --set n=4096 --set k=4096 --set layout=nn,nt
     """
+    if shapes is not None or from_model is not None or inputs:
+        dtypes = axes_of(dtype, None).get("dtype", [])
+        own_shapes.run(shapes, from_model, inputs, dtypes, device, budget, out, how, against)
     from dltool.bench import suites
 
     if support:
@@ -105,5 +113,5 @@ def gemm(
     run("bench gemm", suites.gemm, axes_of(dtype, set_), device, budget, out, how, against)
 
 
-for command in (memory, attention, conv, elementwise, selftest, ab, reference):
+for command in (memory, attention, conv, elementwise, search, selftest, ab, reference):
     app.command()(command)
