@@ -8,9 +8,12 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from dltool import store
+from dltool.cli.bench.against import Against
 from dltool.results import Measurement, Report, Work
 
 
@@ -77,6 +80,7 @@ def test_json_holds_the_rows(dltool, reports):
         pytest.param(["bench", "gemm", "--fail-if-slower", "5"], "needs something to compare with", id="no base"),
         pytest.param(["bench", "gemm", "--baseline", "no.json"], "cannot read no.json", id="no file"),
         pytest.param(["bench", "gemm", "--baseline", "empty.json"], "without measurements", id="no measurements"),
+        pytest.param(["bench", "memory", "--baseline", "last"], "no run of dltool bench memory is stored", id="no last"),
         pytest.param(["report", "compare", "now.json", "now.json", "--fail-if-slower", "-1"], "not a share", id="limit"),
         pytest.param(["report", "compare", "now.json", "nan.json"], "cannot read nan.json", id="no B"),
         pytest.param(["bench", "ab", "gemm"], "A and B are the same", id="same"),
@@ -91,6 +95,16 @@ def test_refused_before_anything_is_measured(dltool, reports, tmp_path, argument
     assert run.returncode == 2
     assert said in run.stderr
     assert "hint:" in run.stderr
+
+
+def test_last_is_the_last_run_of_the_same_command_that_measured(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    case = Measurement(workload="gemm", params={}, device="cpu", dtype="fp32")
+    for number, (command, cases) in enumerate([("gemm", (case,)), ("gemm", ()), ("quick", (case, case))]):
+        kept = store.save(Report(command=("bench", command), created="2026-01-01T00:00:00", measurements=cases))
+        os.utime(kept, (number, number))
+    assert len(Against(baseline=Path("last")).load("bench gemm").measurements) == 1
+    assert len(Against(baseline=Path("last")).load("bench quick").measurements) == 2
 
 
 class TestMeasured:

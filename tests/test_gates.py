@@ -323,3 +323,13 @@ class TestFaces:
 @pytest.mark.parametrize(("value", "text"), [(None, "-"), (0.034, "3.4 %"), (0.9996, "2x"), (1.5, "2.5x"), (14.99, "over 10x")])
 def test_differences_without_direction(value, text):
     assert verdicts.share(value) == text
+
+
+def test_labels_leave_out_what_is_as_usual():
+    sides = {"m": 64, "n": 64, "k": 64}
+    assert verdicts.label("gemm", {**sides, "dtype": "bf16", "layout": "nn", "data": "random"}) == "gemm bf16 64³"
+    assert (
+        verdicts.label("gemm", {**sides, "dtype": "int8", "layout": "nn", "data": "zeros"})
+        == "gemm int8 64³ layout=nn data=zeros"
+    )
+    assert verdicts.label("memory", {"kernel": "copy", "bytes": 2**20, "level": ""}) == "memory copy 1 MiB"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dltool import units
 from dltool.bench import Prepared, Workload
-from dltool.bench.run_state import Run, describe
+from dltool.bench.run_state import Run, parameters
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "std::bad_alloc")
 """What torch's allocators say, on CUDA and on a CPU."""
@@ -18,11 +18,11 @@ def fitting_size(state: Run) -> tuple[Workload, Prepared, float]:
     """
     tried: list[tuple[int, float]] = []
     best: tuple[Workload, Prepared, float] | None = None
-    asked = describe("asked for", state.workload)
+    whole = state.workload
     for size in state.workload.sizes():
         foreseen = _foresee(tried, _cost(size))
         if best is not None and (foreseen > state.plan.step_s or not state.time_left()):
-            state.warnings.append(f"measured at a smaller size: {_reason(asked, foreseen, state.plan.step_s)}")
+            state.warnings.append(f"measured at a smaller size: {_reason(_asked(whole, best[0]), foreseen, state.plan.step_s)}")
             break
         smaller = best[0] if best is not None else None
         best = None  # let go of the smaller arrays before the larger are made
@@ -34,12 +34,19 @@ def fitting_size(state: Run) -> tuple[Workload, Prepared, float]:
         if best is None:  # outside of the handler, which would keep what was allocated
             assert smaller is not None
             state.release()
-            state.warnings.append(f"measured at a smaller size: there is no memory for it as {asked}")
+            state.warnings.append(f"measured at a smaller size: there is no memory for it as {_asked(whole, smaller)}")
             return _tried(state, smaller)
         tried.append((_cost(size), best[2]))
     if best is None:
         raise ValueError("the workload offers no size")
     return best
+
+
+def _asked(whole: Workload, smaller: Workload) -> str:
+    """What was asked for, as far as it is not what was measured."""
+    measured = parameters(smaller)
+    changed = [f"{key}={value}" for key, value in parameters(whole).items() if value != measured[key]]
+    return " ".join(["asked for", *changed])
 
 
 def _reason(asked: str, foreseen_s: float, most_s: float) -> str:

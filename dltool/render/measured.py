@@ -26,9 +26,14 @@ def name(case: Measurement) -> str:
     """What tells a case from its neighbours: its own word for it, the kernel, or the dtype with what is unusual of it."""
     if case.label or "kernel" in case.params:
         return case.label or str(case.params["kernel"])
-    usual = next((row.get("layout", "") for row in tables.rows("dtypes") if row["name"] == case.dtype), "")
+    usual = usual_layout(case.dtype)
     layout = str(case.params.get("layout") or usual)
     return " ".join([case.dtype, *[layout] * (layout != usual), *["zeros"] * (case.params.get("data") == "zeros")])
+
+
+def usual_layout(dtype: str) -> str:
+    """How products of a dtype are laid out, where nothing else is asked for."""
+    return next((row["layout"] for row in tables.rows("dtypes") if row["name"] == dtype), "")
 
 
 def size(case: Measurement) -> str:

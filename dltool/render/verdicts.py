@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from dltool.differences import Comparison, Gate, Setting, Verdict
+from dltool.render.measured import usual_layout
 from dltool.results import Evidence, Finding, Remedy, Status
 from dltool.units import seconds, significant
 
@@ -55,8 +56,9 @@ def short(row: Comparison) -> str:
 
 
 def label(workload: str, params: Mapping[str, Setting]) -> str:
-    """A workload with its parameters in a few words."""
-    given = dict(params)
+    """A workload with its parameters in a few words; what is as usual is left out."""
+    usual = {"layout": usual_layout(str(params.get("dtype", ""))), "data": "random"}
+    given = {key: value for key, value in params.items() if value not in ("", usual.get(key))}
     kernel = given.pop("kernel", None)
     dtype = given.pop("dtype", None)
     words = [workload, str(kernel or dtype or "")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +28,12 @@ class Against:
 
     baseline: Annotated[
         Path | None,
-        typer.Option("--baseline", help="Compare with this report: a JSON file, an id, `last`.", metavar="FILE"),
+        typer.Option("--baseline", help="Compare with this report: JSON file, id, or `last` of this command.", metavar="FILE"),
     ] = None
     fail_if_slower: FailIfSlower = None
 
-    def load(self) -> Report | None:
-        """The baseline, read before anything is measured.
+    def load(self, command: str) -> Report | None:
+        """The baseline, read before anything is measured; `last` is the last run of the same command that measured anything.
 
         Raises:
             UsageError: it cannot be read, holds no measurements, or the limit is no limit.
@@ -42,6 +43,8 @@ class Against:
             if self.fail_if_slower is not None:
                 raise UsageError("--fail-if-slower needs something to compare with", remedy="Add --baseline FILE.")
             return None
+        if str(self.baseline) == "last":
+            return _last(command)
         from dltool import store
 
         return with_measurements(store.load(str(self.baseline)), str(self.baseline))
@@ -49,6 +52,18 @@ class Against:
     def judge(self, result: Report, baseline: Report | None) -> Report:
         """The report with a verdict on each case that the baseline holds too."""
         return result if baseline is None else compared(baseline, result, self.fail_if_slower, result)
+
+
+def _last(command: str) -> Report:
+    from dltool import results, store
+
+    for entry in store.entries():
+        if entry.command == command:
+            with contextlib.suppress(UsageError):  # one that cannot be read is not the last that can
+                found = results.load(entry.path)
+                if found.measurements:
+                    return found
+    raise UsageError(f"no run of dltool {command} is stored yet", remedy="Name another one: dltool report list")
 
 
 def check_limit(percent: float | None) -> None:

@@ -60,7 +60,7 @@ def run(
         raise UsageError(
             "--resume, --precision and --all-gpus are not for shapes of your own", remedy="Leave them out, or --shapes."
         )
-    baseline = against.load()
+    baseline = against.load("bench gemm")
     budget_s = units.parse_seconds(budget)
     asked, notes = _asked(shapes, model, inputs or [], dtypes)
     names = sorted({dtype for _, dtype in asked})

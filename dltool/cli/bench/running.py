@@ -125,7 +125,7 @@ def run(
 
     how, against = how or How(), against or Against()
     how.check(device)
-    baseline = against.load()
+    baseline = against.load(command)
     stop_as_on_ctrl_c()
     gc.enable()  # off since the start of the command, see dltool.cli
     budget_s = units.parse_seconds(budget)

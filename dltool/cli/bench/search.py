@@ -41,7 +41,7 @@ def search(
     Example: dltool bench search --dtype bf16,fp32 --budget 60s --plot shapes.png
     """
     _check(low, high, plot, out)
-    baseline = against.load()
+    baseline = against.load("bench search")
     machine, where = prepare(device)
     dtypes = names(dtype) or list(_DEFAULT)
     founds = hunt_all(where, dtypes, seconds_each(budget, len(dtypes)), (low, high), resume=resume, quiet=out.quiet)
