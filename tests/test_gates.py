@@ -333,3 +333,8 @@ def test_labels_leave_out_what_is_as_usual():
         == "gemm int8 64³ layout=nn data=zeros"
     )
     assert verdicts.label("memory", {"kernel": "copy", "bytes": 2**20, "level": ""}) == "memory copy 1 MiB"
+
+
+def test_what_noise_makes_endless_is_said_in_short():
+    assert verdicts.interval((0.5, 3e7)) == "-50.0 to over 10x"
+    assert verdicts.change(1.031) == "+3.1 %"

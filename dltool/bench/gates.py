@@ -177,7 +177,8 @@ def _too_wide(verdict: Verdict, ratio: Ratio) -> str:
     if verdict is not Verdict.CANNOT_TELL or ratio.interval is None:
         return ""
     low, high = ratio.interval
-    return f"noise: anything from {low - 1:+.1%} to {high - 1:+.1%} in time is possible"
+    most = f"{high - 1:+.1%}" if high < 10 else "over 10 times as much"
+    return f"noise: anything from {low - 1:+.1%} to {most} in time is possible"
 
 
 def _gate(verdict: Verdict, ratio: Ratio, reason: str, limit: float | None, *, lost: bool) -> Gate | None:

@@ -24,8 +24,10 @@ def word(verdict: Verdict) -> str:
 
 
 def change(ratio: float | None) -> str:
-    """A ratio of times as what B takes more or less: 1.031 -> "+3.1 %"."""
-    return "-" if ratio is None else f"{100 * (ratio - 1):+.1f} %"
+    """A ratio of times as what B takes more or less: 1.031 -> "+3.1 %"; from ten times as much on "over 10x"."""
+    if ratio is None:
+        return "-"
+    return f"{100 * (ratio - 1):+.1f} %" if ratio < 10 else "over 10x"
 
 
 def share(value: float | None) -> str:
