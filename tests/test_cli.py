@@ -70,7 +70,7 @@ def test_doctor_json_is_json_and_nothing_else(dltool):
     report = json.loads(run.stdout)
     assert report["schema"] == "dltool/report/1"
     assert run.stderr == ""
-    assert {"id", "status", "summary", "why", "evidence", "remedies", "scope", "devices", "caused_by", "doc"} == set(
+    assert {"id", "status", "summary", "why", "evidence", "remedies", "scope", "devices", "caused_by", "doc", "plugin"} == set(
         report["findings"][0]
     )
 
