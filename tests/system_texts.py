@@ -25,9 +25,12 @@ from dltool.probe import (
     kernel_module,
     ld_so,
     loader,
+    mendable,
     nvml,
     pci,
+    processes,
     python_env,
+    rdma,
     toolkit,
 )
 
@@ -148,6 +151,18 @@ def of_command(name: str) -> Callable[[Path], kernel_log.Reading]:
     return read
 
 
+def may_be_mended(root: Path) -> Any:
+    """What an interpreter says of where its packages go; a program that says what lies there stands for it."""
+    script = root / "pythons-place"
+    script.write_text(f"#!/bin/sh\ncat '{root}/$/places'\n")
+    script.chmod(0o755)
+    return mendable.place(PythonEnv(executable=str(script), version="3.12.7", prefix=str(root)))
+
+
+def stuck(root: Path) -> Any:
+    return processes.stuck(root, pause=lambda _seconds: None)
+
+
 # --- who reads what -----------------------------------------------------------------------------------------------------------
 
 _CPU = "sys/devices/system/cpu/cpu0"
@@ -209,6 +224,21 @@ READ = (
         lambda root: str(toolkit._behind_wrapper(root / "usr/local/bin/nvcc"))),
     Row("etc/ld.so.cache", cache_of_ld(("libcuda.so.1", "/usr/lib/libcuda.so.1"), ("libcudnn.so.9", "/opt/libcudnn.so.9")),
         lambda root: toolkit.cached_libraries(ld_so.read_cache(str(root / "etc/ld.so.cache"), elf.X86_64))),
+    Row("$ places", b'["/usr/lib/python3.12", "/opt/venv/lib/site-packages", "/opt/venv", "/usr", true]', may_be_mended),
+    Row("dev/infiniband/uverbs0", b"", lambda root: rdma.ports(root)),
+    *(Row(f"sys/class/infiniband/mlx5_0/{name}", content, lambda root: rdma.ports(root)) for name, content in {
+        "board_id": b"MT_0000000838\n",
+        "ports/1/rate": b"400 Gb/sec (4X NDR)\n",
+        "ports/1/link_layer": b"InfiniBand\n",
+        "ports/1/state": b"4: ACTIVE\n",
+        "ports/1/phys_state": b"5: LinkUp\n",
+    }.items()),
+    *(Row(f"proc/4242/{name}", content, stuck) for name, content in {
+        "stat": b"4242 (nvidia-smi (1)) D 1 4242 4242 0 -1 4194304 139 0 0 0 0 0 0 0 20 0 1 0 1234 0 0\n",
+        "status": b"Name:\tnvidia-smi\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t3\n",
+        "comm": b"nvidia-smi\n",
+        "wchan": b"rm_ioctl",
+    }.items()),
     Row(f"{VENV}/pyvenv.cfg", b"home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.12.7\nuv = 0.5.1\n", interpreter),
     Row(f"{VENV}/pyvenv.cfg", b"home = /usr/bin\n", lambda root: environments.read(prefixed(root))),
     Row(f"{VENV}/include/python3.12/patchlevel.h", b'#define PY_VERSION      "3.12.7"\n', interpreter),

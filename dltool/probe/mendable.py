@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
+
+import msgspec
 
 from dltool import child
 from dltool.machine import PythonEnv
@@ -20,12 +21,11 @@ _ASK = (
 
 def place(python: PythonEnv, *, timeout_s: float = 5.0) -> FixPlace:
     """Where its packages go and who owns it; what the interpreter does not say is unknown."""
-    known = FixPlace(python=python.executable, prefix=python.prefix, kind=python.kind)
     try:
         answer = child.run([python.executable, "-c", _ASK], timeout_s=timeout_s)
-        library, packages, prefix, base, has_pip = json.loads(answer.output)
-    except (OSError, ValueError, TypeError):
-        return known
+        library, packages, prefix, base, has_pip = msgspec.json.decode(answer.output, type=tuple[str, str, str, str, bool])
+    except (OSError, ValueError):
+        return recorded(python)
     return FixPlace(
         python=python.executable,
         prefix=prefix,

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dltool.machine import StuckProcess
+from dltool.probe import files
 
 PAUSE_S = 0.25
 _MOST = 50
-_STAT = re.compile(rb"\d+ \((?P<name>.*)\) (?P<state>\S)", re.DOTALL)
+_STAT = re.compile(r"[0-9]+ \((?P<name>.*)\) (?P<state>\S)", re.DOTALL)
 
 
 def stuck(root: Path = Path("/"), *, pause: Callable[[float], None] = time.sleep) -> tuple[StuckProcess, ...] | None:
@@ -36,22 +37,12 @@ def stuck(root: Path = Path("/"), *, pause: Callable[[float], None] = time.sleep
 
 def _asleep(process: Path) -> tuple[str, ...] | None:
     """How often it has been switched so far, if it is in uninterruptible sleep now."""
-    try:
-        match = _STAT.match((process / "stat").read_bytes())
-        if match is None or match["state"] != b"D":
-            return None
-        return tuple(re.findall(r"ctxt_switches:\s*(\d+)", (process / "status").read_text(errors="replace"))) or ("0",)
-    except OSError:  # it ended just now
+    match = _STAT.match(files.line(process / "stat") or "")  # nothing is there of one that ended just now
+    if match is None or match["state"] != "D":
         return None
+    return tuple(re.findall(r"ctxt_switches:\s*([0-9]{1,20})", files.text_or_nothing(process / "status"))) or ("0",)
 
 
 def _process(process: Path) -> StuckProcess:
-    name, waits_in = (_text(process / file) for file in ("comm", "wchan"))
+    name, waits_in = (files.line(process / file) or None for file in ("comm", "wchan"))
     return StuckProcess(pid=int(process.name), name=name, waits_in=None if waits_in == "0" else waits_in)
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip() or None
-    except OSError:
-        return None

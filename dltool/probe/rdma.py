@@ -23,17 +23,17 @@ def ports(root: Path = Path("/")) -> tuple[RdmaPort, ...] | None:
         _port(adapter, port)
         for adapter in files.glob(classes / "infiniband", "*")
         for port in files.glob(adapter / "ports", "*")
-        if port.name.isdecimal()
+        if files.number(port.name) is not None
     )
 
 
 def _port(adapter: Path, port: Path) -> RdmaPort:
-    rate = re.match(r"([\d.]+) Gb/sec(?: \((\d+)X)?", _line(port / "rate") or "")
+    rate = re.match(r"([0-9]{1,6}(?:\.[0-9]{1,3})?) Gb/sec(?: \(([0-9]{1,3})X)?", files.line(port / "rate") or "")
     return RdmaPort(
         adapter=adapter.name,
-        port=int(port.name),
-        board=_line(adapter / "board_id"),
-        link_layer=_line(port / "link_layer"),
+        port=files.number(port.name) or 0,
+        board=files.line(adapter / "board_id") or None,
+        link_layer=files.line(port / "link_layer") or None,
         state=_word(port / "state"),
         physical_state=_word(port / "phys_state"),
         gbit_per_s=float(rate[1]) if rate else None,
@@ -43,12 +43,5 @@ def _port(adapter: Path, port: Path) -> RdmaPort:
 
 def _word(path: Path) -> str | None:
     """ "4: ACTIVE" is "active", "2: Polling" is "polling"."""
-    line = _line(path)
+    line = files.line(path)
     return line.rpartition(": ")[2].lower() if line else None
-
-
-def _line(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip() or None
-    except OSError:
-        return None
