@@ -25,7 +25,7 @@ _TOO_HOT_C = 100
     （sw_power_cap），这是正常的。这里只看一个时刻；`dltool profile` 会持续观察。
 
     解决：过热的，检查风扇、积灰、风道和相邻的卡；供电不足的，检查供电线和电源；有人锁定了频率的，
-    用 `sudo nvidia-smi -i 序号 -rac` 或 `-rgc` 恢复。用 `nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER` 查看现状。
+    用 `sudo nvidia-smi -i INDEX -rac` 或 `-rgc` 恢复。用 `nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER` 查看现状。
 
     预防：服务器卡（被动散热）只装在有足够风量的机箱里；电源按峰值功耗留出余量；定期清灰；
     长时间训练时监控 `clocks_event_reasons`。
@@ -138,7 +138,7 @@ def _clock_evidence(gpu: Gpu) -> Evidence:
     达到降频温度时 GPU 会降低频率，再高几度就会自行关闭。
 
     解决：检查风扇、积灰、风道和相邻的卡；服务器卡需要服务器的风扇。来不及处理时，先用
-    `sudo nvidia-smi -i 序号 -pl 瓦数` 降低功耗上限。
+    `sudo nvidia-smi -i INDEX -pl WATTS` 降低功耗上限。
 
     预防：机房温度留出余量，多卡之间留出间距，定期清灰，监控 `nvidia-smi -q -d TEMPERATURE`。
     """,

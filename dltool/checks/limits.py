@@ -171,7 +171,7 @@ def _more_files(machine: Machine, soft: int) -> tuple[Remedy, ...]:
     各种库会按看到的处理器数量启动线程。配额更小时，内核会在每个周期的一部分时间里让它们全部停下：
     比用较少的线程更慢，而且会卡顿。
 
-    解决：按配额设置线程数：`export OMP_NUM_THREADS=配额`，DataLoader 的 `num_workers` 也不要超过它；
+    解决：按配额设置线程数：`export OMP_NUM_THREADS=QUOTA`，DataLoader 的 `num_workers` 也不要超过它；
     或给容器更多处理器时间：`docker run --cpus=N`，在 Kubernetes 中提高 `limits.cpu`。
 
     预防：在作业模板中让 OMP_NUM_THREADS 与 CPU 配额一起设置；需要稳定性能时用 `--cpuset-cpus` 绑定处理器，而不是配额。

@@ -20,7 +20,7 @@ from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
     在独占模式下，第二个程序会得到 `all CUDA-capable devices are busy or unavailable`，而显存看上去是空闲的；
     在禁止模式下，每个程序都会如此。调度器会有意设置独占模式。
 
-    解决：`sudo nvidia-smi -i 序号 -c DEFAULT` 恢复共享；若独占是调度器有意设的，就换一块 GPU 或等待。
+    解决：`sudo nvidia-smi -i INDEX -c DEFAULT` 恢复共享；若独占是调度器有意设的，就换一块 GPU 或等待。
     多个进程要共享一块独占的 GPU 时使用 MPS。
 
     预防：只由一处设置计算模式（调度器的 prolog 和 epilog），作业结束后恢复默认。

@@ -67,7 +67,7 @@ def _not_published(pair: _Pair) -> Finding | None:
                 f"{name} {row['version']} 没有 {question.build} 的构建",
             ),
             seen(f"builds of {name} {row['version']}", row["builds"], "companions", row["source"]),
-            why=tr(f"Its CUDA must be that of torch. {note.capitalize()}.", f"它的 CUDA 必须与 torch 的一致。{note}"),
+            why=tr(f"Its CUDA must be that of torch. {note}".rstrip(), f"它的 CUDA 必须与 torch 的一致。{note}"),
             fix=tr(
                 f"Take a torch build of {row['builds']}, or do without {name}.",
                 f"使用 {row['builds']} 之一的 torch 构建，或不使用 {name}。",

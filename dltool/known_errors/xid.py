@@ -97,7 +97,7 @@ def of_gpu(number: int, rest: str) -> LogError:
             where = tr(f"; unit {unit}, {severity}", f"；单元 {unit}，{severity}")
             means, fatal = _said(f"Xid {number}", row["meaning"] + where), severity == "fatal"
     state = tr("Until then the GPU, or its link, cannot be used.", "在此之前该 GPU 或其链路无法使用。") if fatal else ""
-    return _with_action(f"xid-{number}", means, action, again, (_causes(row), _sentence(note)), state, texts.phrase(mend))
+    return _with_action(f"xid-{number}", means, action, again, (_causes(row), texts.sentence(note)), state, texts.phrase(mend))
 
 
 def _said(name: str, what: str) -> str:
@@ -147,7 +147,7 @@ def of_switch(number: int, rest: str) -> LogError:
     unusable = tr("The links of that switch cannot be used until then.", "在此之前该交换芯片的链路无法使用。")
     state = unusable if severity == "fatal" else ""
     kind = tr(f"The line calls it {severity}.", f"该行标明其级别为 {severity}。") if printed else ""
-    return _with_action(f"sxid-{number}", means, action, "", (kind, _sentence(row["note"])), state, "")
+    return _with_action(f"sxid-{number}", means, action, "", (kind, texts.sentence(row["note"])), state, "")
 
 
 def _unknown(name: str, means: str) -> LogError:
@@ -178,10 +178,6 @@ def _with_action(name: str, means: str, action: str, again: str, why: tuple[str,
         checks=tuple(row["checks"].split()) if row else (),
         scope=Scope(row["scope"]) if row else Scope.HOST,
     )
-
-
-def _sentence(note: str) -> str:
-    return tr(f"{note[:1].upper()}{note[1:].rstrip('.')}.", f"{note.rstrip('。')}。") if note else ""
 
 
 RULES: tuple[tuple[str, Callable[[re.Match[str]], LogError | None]], ...] = (
