@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dltool.checks import check
+from dltool.checks.driver import SYSFS
 from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
@@ -99,7 +100,7 @@ def _not_given(machine: Machine, on_host: int) -> Finding:
                 value=machine.driver.kernel_module_version,
                 read_from="/proc/driver/nvidia",
             ),
-            Evidence(fact="GPUs of the host", value=on_host, read_from="/sys/bus/pci/devices"),
+            Evidence(fact="GPUs of the host", value=on_host, read_from=SYSFS),
             variable(machine, "NVIDIA_VISIBLE_DEVICES"),
         ),
         remedies=(

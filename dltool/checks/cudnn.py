@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 from dltool import compat, tables
 from dltool.checks import check
-from dltool.checks.distributions import listed, no_python, unread
 from dltool.checks.driver import has_gpu
-from dltool.checks.packages import pip
+from dltool.checks.packages import listed, no_python, pip, unread
 from dltool.compat.packages import stack_rows
 from dltool.lang import tr
 from dltool.machine import Distribution, Machine, PythonEnv

@@ -76,10 +76,10 @@ def libcuda_forward_compat(machine: Machine) -> Iterator[Finding]:
             ),
             evidence=evidence,
         )
-    elif library.version is not None and libcuda.same_version(library.version, driver):
+    elif library.version is not None and compat.agree(library.version, driver):
         summary = tr(f"the compat libcuda is {driver}, as is the driver", f"compat 的 libcuda 与驱动同为 {driver}")
         yield Finding(status=Status.PASS, summary=summary, evidence=evidence)
-    elif _is_older(library.version, driver):
+    elif compat.is_older(library.version, driver):
         yield _older(library, driver, evidence)
     else:
         for gpu in _one_of_each(gpus):
@@ -163,11 +163,6 @@ def _package_of(library: LibCuda) -> dict[str, str] | None:
             return drivers.forward_package(match[1])
     branch = drivers.driver_branch(library.version) if library.version else None
     return drivers.forward_package(branch["max_cuda"]) if branch else None
-
-
-def _is_older(one: str | None, other: str) -> bool:
-    have, wanted = compat.known_version(one), compat.known_version(other)
-    return have is not None and wanted is not None and have < wanted
 
 
 def _without_compat(library: LibCuda) -> tuple[Remedy, ...]:

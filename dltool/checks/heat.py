@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dltool.checks import check
-from dltool.checks.hardware import about, is_laptop, no_answer, scope, send
+from dltool.checks.hardware import about, is_busy, is_laptop, no_answer, scope, send
 from dltool.lang import tr
 from dltool.machine import Gpu, Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 
-_BUSY_PERCENT = 50
 _HW_SLOWDOWNS = ("hw_thermal_slowdown", "hw_power_brake_slowdown")
 _TOO_HOT_C = 100
 """Where the GPU does not say at which temperature it slows down: none runs so hot by design."""
@@ -92,7 +91,7 @@ def _slowed(machine: Machine, gpus: list[Gpu], status: Status, says: str) -> Fin
 def _throttle(gpu: Gpu) -> tuple[Status, str]:
     """Whether a GPU is held back now, and by what."""
     reasons = gpu.throttle_reasons or ()
-    busy, laptop = (gpu.utilization_percent or 0) >= _BUSY_PERCENT, is_laptop(gpu, None)
+    busy, laptop = is_busy(gpu), is_laptop(gpu, None)
     reason = next((reason for reason in _HW_SLOWDOWNS if reason in reasons), None)
     if reason is not None:
         return Status.INFO if laptop and not busy else Status.WARN, _by_protection(reason)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from dltool.checks import check
-from dltool.checks.distributions import listed, question, unread
-from dltool.checks.packages import install_torch, installed_torch, pip
+from dltool.checks.packages import install_torch, installed_torch, listed, pip, question, unread
 from dltool.compat import rules_packages
 from dltool.lang import tr
 from dltool.machine import Machine

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from dltool.catalog import Board
 from dltool.checks import check
+from dltool.checks.driver import SYSFS
 from dltool.checks.hardware import (
     about,
     bare_metal,
     indices,
+    is_busy,
     is_laptop,
     is_recent,
     named,
@@ -26,10 +28,8 @@ from dltool.live import board_of
 from dltool.machine import Gpu, KernelEvent, Machine, PciDevice, PcieLink
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 
-SYSFS = "/sys/bus/pci/devices"
 _GENERATIONS = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6}
 """Of the speed of one lane in GT/s."""
-_BUSY_PERCENT = 50
 _MANY_REPLAYS = 1000
 
 
@@ -144,7 +144,7 @@ def _slow_under_load(gpu: Gpu, slot: PcieLink | None) -> bool:
     best = gpu.pcie_generation_max or 0
     if slot is not None and slot.gt_per_s_max is not None:
         best = min(best, _GENERATIONS.get(slot.gt_per_s_max, best))
-    busy = (gpu.utilization_percent or 0) >= _BUSY_PERCENT and gpu.performance_state in (0, 1, 2)
+    busy = is_busy(gpu) and gpu.performance_state in (0, 1, 2)
     return busy and gpu.pcie_generation is not None and gpu.pcie_generation < best
 
 

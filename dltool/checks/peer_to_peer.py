@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dltool.checks import check
+from dltool.checks.driver import SYSFS
 from dltool.checks.hardware import bare_metal
-from dltool.checks.pcie import SYSFS
 from dltool.lang import tr
 from dltool.live import board_of
 from dltool.machine import Gpu, Machine, PciDevice, PciPort

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from dltool.checks import check
+from dltool.checks.driver import SYSFS
 from dltool.checks.hardware import bare_metal
 from dltool.checks.visibility import visible_gpus
 from dltool.lang import tr
@@ -59,8 +60,7 @@ def gpus_far_apart(machine: Machine) -> Iterator[Finding]:
         ),
         why=tr(f"`CUDA_VISIBLE_DEVICES={instead}` takes those.", f"`CUDA_VISIBLE_DEVICES={instead}` 可选用它们。"),
         evidence=tuple(
-            Evidence(fact=f"NUMA node of GPU {gpu.index}", value=places[gpu.index], read_from="/sys/bus/pci/devices")
-            for gpu in seen
+            Evidence(fact=f"NUMA node of GPU {gpu.index}", value=places[gpu.index], read_from=SYSFS) for gpu in seen
         ),
         devices=tuple(gpu.index for gpu in seen),
     )

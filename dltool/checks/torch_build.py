@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dltool import compat
 from dltool.checks import check
 from dltool.checks.driver import has_gpu
-from dltool.checks.packages import install_torch, installed_torch, no_environment, pip, same_torch
+from dltool.checks.packages import install_torch, installed_torch, no_python, pip, same_torch, unread
 from dltool.lang import tr
 from dltool.machine import Machine, PythonEnv, TorchBuild
 from dltool.results import Evidence, Finding, Remedy, Status
@@ -45,7 +45,7 @@ def torch_incomplete(machine: Machine) -> Iterator[Finding]:
     """
     torch, python = installed_torch(machine), machine.python
     if python is None:
-        yield no_environment(machine)
+        yield unread(machine) or no_python()
     elif torch is None:
         yield _no_torch(machine, python)
     elif torch.import_broken:

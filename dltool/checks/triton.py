@@ -8,8 +8,7 @@ from msgspec.structs import replace
 
 from dltool import compat, tables
 from dltool.checks import check
-from dltool.checks.distributions import listed, question, unread
-from dltool.checks.packages import installed_torch, pip
+from dltool.checks.packages import installed_torch, listed, pip, question, unread
 from dltool.compat import packages, rules_packages
 from dltool.lang import tr
 from dltool.machine import Distribution, Machine, PythonEnv

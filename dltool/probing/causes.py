@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dltool import child, known_errors, texts, units
-from dltool.lang import spoken, tr
+from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.probing import signals
 from dltool.results import Finding, LogError, Remedy, Risk, Scope, Status
@@ -146,7 +146,7 @@ def _cause(text: str, why: str, remedies: tuple[Remedy, ...], explained_by: Iter
 
 def _sentences(*said: str) -> str:
     """One after the other; Chinese needs no blank between them."""
-    return ("" if spoken() == "zh" else " ").join(filter(None, said))
+    return tr(" ", "").join(filter(None, said))
 
 
 def explaining(names: Iterable[str], static: Iterable[Finding], *, warnings: bool = False) -> str | None:

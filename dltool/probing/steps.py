@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 
-from dltool.lang import spoken, tr
+from dltool.lang import tr
 
 _LIBRARIES = ("libraries-shadowed", "nvidia-wheels-mixed", "conda-pip-mixed")
 _START = (
@@ -49,7 +49,7 @@ class Step:
     @property
     def means(self) -> str:
         """What it means when the answer is no, in one line."""
-        return self._paragraphs()[1].replace("\n", "" if spoken() == "zh" else " ")
+        return self._paragraphs()[1].replace("\n", tr(" ", ""))
 
     @property
     def explanation(self) -> str:
