@@ -31,7 +31,7 @@ _PERHAPS_SERVED = ("workstation",)
     所有 CUDA 调用都以错误 804 结束：`forward compatibility was attempted on non supported HW`；如果它比驱动还旧，
     则以错误 803 结束。较新的 CUDA 镜像自带它，所以没有人要求它也会生效。
 
-    解决：在这个 GPU 上不要使用它：把它的 compat 目录从 LD_LIBRARY_PATH 和 /etc/ld.so.conf.d 中去掉，或运行
+    解决：在这块 GPU 上不要使用它：把它的 compat 目录从 LD_LIBRARY_PATH 和 /etc/ld.so.conf.d 中去掉，或运行
     `sudo apt-get remove 'cuda-compat-*'`，然后运行 `sudo ldconfig`。要运行更新的 CUDA，请在宿主机上安装更新的驱动，
     或改用 CUDA 较旧的镜像。
 
@@ -72,7 +72,7 @@ def libcuda_forward_compat(machine: Machine) -> Iterator[Finding]:
             status=Status.UNKNOWN,
             summary=tr(
                 "a forward-compatibility libcuda is in use; whether it serves this GPU and driver cannot be told",
-                "正在使用前向兼容的 libcuda；无法判断它是否支持这个 GPU 和驱动",
+                "正在使用前向兼容的 libcuda；无法判断它是否支持这块 GPU 和驱动",
             ),
             evidence=evidence,
         )

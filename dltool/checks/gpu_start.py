@@ -112,7 +112,7 @@ def _of_kinds(kinds: set[str]) -> Iterator[Remedy]:
 
     解决：复位 GPU 或重启机器；固件文件缺失的（`ls /lib/firmware/nvidia/`），重新安装同一版本的全部驱动软件包；
     再把驱动更新到所在分支的最新补丁。使用专有内核模块的 Turing 到 Hopper GPU，还可以用
-    `NVreg_EnableGpuFirmware=0` 关闭 GSP；开放内核模块没有 GSP 不能工作。
+    `NVreg_EnableGpuFirmware=0` 关闭 GSP；开源内核模块没有 GSP 不能工作。
 
     预防：驱动的各个软件包一起升级、保持同一版本，升级后重启；生产环境使用长期支持分支的最新补丁。
     """,

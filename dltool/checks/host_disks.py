@@ -23,7 +23,7 @@ _HOLDS_LITTLE = 2**30
     "disk-full",
     zh="""存放主目录、临时文件和各种缓存的磁盘还有没有空间？
 
-    下载、检查点和编译出的 GPU 内核会把它们填满：出现“No space left on device”、写了一半的检查点、只装了一部分的 wheel。
+    下载、检查点和编译出的核函数会把它们填满：出现“No space left on device”、写了一半的检查点、只装了一部分的 wheel。
     磁盘也可能有空间却没有空闲的 inode，或者不可写。
 
     解决：用 `du -xh --max-depth=2 DIRECTORY | sort -h | tail` 找出是什么占满了磁盘（`df -i` 显示 inode）。
@@ -95,7 +95,7 @@ def _closed(disk: Disk) -> Finding:
         status=Status.WARN,
         summary=tr(f"{disk.purpose} cannot be written to: {disk.path}", f"{_in_chinese(disk)}不可写：{disk.path}"),
         why=tr(
-            "Downloads, compiled kernels and temporary files go there.", "下载的文件、编译出的 GPU 内核和临时文件都要写到那里。"
+            "Downloads, compiled kernels and temporary files go there.", "下载的文件、编译出的核函数和临时文件都要写到那里。"
         ),
         evidence=(Evidence(fact=disk.path, value="not writable", read_from="access"),),
         remedies=(

@@ -24,7 +24,7 @@ from dltool.results import Finding, Remedy, Status
 
     解决：`pip install "numpy<2"`，或换用 2.3 及更新的 PyTorch（Windows 上 2.4.1 及更新）。
 
-    预防：在依赖文件中固定 NumPy 的大版本（`numpy<2`），并把 PyTorch 与 NumPy 放在同一条安装命令里。
+    预防：在依赖文件中固定 NumPy 的主版本（`numpy<2`），并把 PyTorch 与 NumPy 放在同一条安装命令里。
     """,
 )
 def numpy_mismatched(machine: Machine) -> Iterator[Finding]:

@@ -123,7 +123,11 @@ def bf16_emulated(machine: Machine) -> Iterator[Finding]:
     elif not old:
         yield Finding(status=Status.PASS, summary=tr("bfloat16 is computed by the GPUs themselves", "GPU 可直接计算 bfloat16"))
     else:
-        named = ", ".join(dict.fromkeys(f"{gpu.name} ({gpu.compute_capability})" for gpu in old))
+        named = tr(", ", "、").join(
+            dict.fromkeys(
+                tr(f"{gpu.name} ({gpu.compute_capability})", f"{gpu.name}（{gpu.compute_capability}）") for gpu in old
+            )
+        )
         yield Finding(
             status=Status.INFO,
             summary=tr(

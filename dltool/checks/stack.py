@@ -27,7 +27,7 @@ _HARMLESS = frozenset({"python", "cuda minor", "cudnn", "platform"})
     caused_by=("environment-broken", "torch-cpu-only", "torch-lacks-gpu-code", "driver-too-old", "torch-incomplete"),
     zh="""flash-attn、xformers、bitsandbytes、TensorFlow、ONNX Runtime 等是否与 PyTorch、CUDA 和 GPU 相配？
 
-    含编译代码的包只针对 PyTorch 的某个次版本和 CUDA 的某个大版本；不相配时，导入会报 "undefined symbol"，
+    含编译代码的包只针对 PyTorch 的某个次版本和 CUDA 的某个主版本；不相配时，导入会报 "undefined symbol"，
     或者悄悄地不使用 GPU。wheel 针对什么环境构建，也写在它的版本号里，例如 "+cu12torch2.6cxx11abiFALSE"。
 
     解决：安装与现有 PyTorch、CUDA 和 ABI 对应的 wheel；没有时在本机编译：

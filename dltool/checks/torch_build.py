@@ -156,7 +156,7 @@ def torch_cpu_only(machine: Machine) -> Iterator[Finding]:
 def _cpu_only(machine: Machine, torch: TorchBuild) -> Finding:
     reported = next((gpu.name for gpu in machine.gpus if gpu.name), None)
     gpu = reported or tr("an NVIDIA GPU", "NVIDIA 的 GPU")
-    why = tr("Install the CUDA build that suits this GPU, driver and Python.", "安装适合这个 GPU、驱动和 Python 的 CUDA 构建。")
+    why = tr("Install the CUDA build that suits this GPU, driver and Python.", "安装适合这块 GPU、驱动和 Python 的 CUDA 构建。")
     return Finding(
         status=Status.FAIL,
         summary=tr(

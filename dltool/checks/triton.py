@@ -117,7 +117,7 @@ def _old_driver(machine: Machine, triton: Distribution, row: tables.Row) -> Find
         summary=tr(
             f"Triton {triton.version} needs a driver of CUDA {major} ({branch} or later), this one is of CUDA {have}: "
             "torch.compile fails",
-            f"Triton {triton.version} 需要 CUDA {major} 的驱动（{branch} 或更新），而本机驱动属于 CUDA {have}："
+            f"Triton {triton.version} 需要 CUDA {major} 的驱动（{branch} 或更新），而本机驱动只支持到 CUDA {have}："
             "torch.compile 会失败",
         ),
         why=tr(

@@ -45,7 +45,7 @@ def _replaced(cudnn: str, brought: str | None, question: Question) -> Iterator[F
             asked("cuDNN", cudnn),
             why=tr(
                 f"Programs load libcudnn.so.{major(brought)}; another major has other libraries and symbols.",
-                f"程序加载的是 libcudnn.so.{major(brought)}；另一个大版本的库和符号都不同。",
+                f"程序加载的是 libcudnn.so.{major(brought)}；另一个主版本的库和符号都不同。",
             ),
             fix=tr(f"Keep cuDNN {brought}.", f"保留 cuDNN {brought}。"),
         )
@@ -57,7 +57,7 @@ def _replaced(cudnn: str, brought: str | None, question: Question) -> Iterator[F
             ),
             asked("cuDNN", cudnn),
             why=tr(
-                "Within a major only a later minor is promised to serve.", "在同一个大版本内，只保证更新的次版本可以代替旧的。"
+                "Within a major only a later minor is promised to serve.", "在同一个主版本内，只保证更新的次版本可以代替旧的。"
             ),
             fix=tr(f"Keep cuDNN {brought}.", f"保留 cuDNN {brought}。"),
         )
@@ -76,7 +76,7 @@ def _published(cudnn: str, brought: str | None, cuda: str, question: Question) -
             seen(f"last cuDNN for CUDA {major(cuda)}", last, "cudnn"),
             why=tr(
                 "cuDNN is published per CUDA major, and old majors are left behind.",
-                "cuDNN 按 CUDA 大版本发布，旧的大版本会停止提供。",
+                "cuDNN 按 CUDA 主版本发布，旧的主版本会停止提供。",
             ),
             fix=tr(f"Keep the cuDNN that torch brings ({brought}).", f"保留 torch 自带的 cuDNN（{brought}）。")
             if brought

@@ -204,7 +204,7 @@ def _builds_extensions(cuda: str, built: str) -> Finding:
                 f"nvcc {cuda} 不能为 CUDA {built} 的 torch 编译扩展",
             ),
             *evidence,
-            why=tr("torch.utils.cpp_extension refuses another major.", "torch.utils.cpp_extension 拒绝不同的大版本。"),
+            why=tr("torch.utils.cpp_extension refuses another major.", "torch.utils.cpp_extension 拒绝不同的主版本。"),
             fix=tr(
                 f"Install the toolkit {built} beside the other and point CUDA_HOME at it.",
                 f"另外安装 {built} 的工具包，并让 CUDA_HOME 指向它。",
@@ -277,7 +277,7 @@ def host_compiler(question: Question) -> Iterator[Finding]:
             *evidence,
             why=tr(
                 "#error -- unsupported GNU version! host_config.h compares the majors.",
-                "#error -- unsupported GNU version! host_config.h 会比较大版本号。",
+                "#error -- unsupported GNU version! host_config.h 会比较主版本号。",
             ),
             fix=tr(
                 f"Install gcc {new} and compile with CC=gcc-{new} CXX=g++-{new}.",
