@@ -61,15 +61,25 @@ def commands() -> str:
     return "# Commands\n\nGenerated from `--help` by `python docs/generate.py`.\n\n" + "\n".join(parts)
 
 
-def checks_table() -> str:
+def checks_page() -> str:
+    """docs/checks.md: what every check asks, the active ones apart."""
     by_file = sorted(CHECKS, key=lambda pair: (pair[1].rule.__module__, pair[1].rule.__code__.co_firstlineno))
-    rows = (f"| `{name}` | {check.question} |" for name, check in by_file)
-    return "\n".join(["| check | asks |", "| --- | --- |", *rows])
+    parts = (
+        "# Checks",
+        "Generated from the checks by `python docs/generate.py`. `dltool doctor --explain ID` says what one of them means, how "
+        "to mend what it finds and how to prevent it.",
+        _table(("check", "asks"), ((f"`{name}`", check.question) for name, check in by_file)),
+        "## Active checks",
+        "`dltool doctor --probe` also tries things out, each in a child process of the environment's own Python, which may "
+        "crash, hang or run out of memory without harm: that is a finding then, with the signal's meaning, the last words, "
+        "and the finding that explains it.",
+        _table(("active check", "asks"), ((f"`{step.id}`", step.question) for step in STEPS)),
+    )
+    return "\n\n".join(parts) + "\n"
 
 
-def probes_table() -> str:
-    rows = (f"| `{step.id}` | {step.question} |" for step in STEPS)
-    return "\n".join(["| active check | asks |", "| --- | --- |", *rows])
+def checks_count() -> str:
+    return f"{len(list(CHECKS))} checks, and {len(STEPS)} more that try things out: [docs/checks.md](docs/checks.md)."
 
 
 def catalog_counts() -> str:
@@ -193,8 +203,7 @@ def formats() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    "checks": checks_table,
-    "probes": probes_table,
+    "checks": checks_count,
     "catalog": catalog_counts,
     "dtypes": dtypes_table,
     "formats": formats,
@@ -219,6 +228,7 @@ def wanted() -> dict[Path, str]:
         ROOT / "docs/machine.schema.json": schema(Machine, machine.SCHEMA),
         ROOT / "docs/policy.schema.json": schema(Policy, policy.SCHEMA, written_by_hand=True),
         ROOT / "docs/commands.md": commands(),
+        ROOT / "docs/checks.md": checks_page(),
         ROOT / "docs/catalog.md": catalog_coverage(),
         ROOT / "docs/cases.md": reported_cases(),
         path: readme(path.read_text(encoding="utf-8")),
