@@ -217,19 +217,7 @@ def pcie_errors(machine: Machine) -> Iterator[Finding]:
     if lost:
         yield _uncorrected(machine, lost, counters)
     elif ours or replays:
-        where = _places(ours) or named(replays)
-        old = any(event.kind == "aer_uncorrected" for event in ours)
-        yield Finding(
-            status=Status.INFO,
-            summary=tr(
-                f"errors on the PCI bus, the uncorrected ones more than a day old: {where}",
-                f"PCI 总线上有错误，其中未纠正的发生在一天以前：{where}",
-            )
-            if old
-            else tr(f"corrected errors on the PCI bus: {where}", f"PCI 总线上有已纠正的错误：{where}"),
-            evidence=(*told(machine, ours), *counters),
-            devices=indices(machine, ours) or tuple(gpu.index for gpu in replays),
-        )
+        yield _lived_through(machine, ours, replays, counters)
     elif log is None and not any(gpu.pcie_replays is not None for gpu in machine.gpus):
         yield Finding(
             status=Status.SKIP,
@@ -239,6 +227,24 @@ def pcie_errors(machine: Machine) -> Iterator[Finding]:
         )
     else:
         yield Finding(status=Status.PASS, summary=tr("no error on the links is known", "链路上没有已知的错误"))
+
+
+def _lived_through(machine: Machine, ours: list[KernelEvent], replays: list[Gpu], counters: tuple[Evidence, ...]) -> Finding:
+    """Errors that were corrected, or are long over."""
+    where = _places(ours) or named(replays)
+    if any(event.kind == "aer_uncorrected" for event in ours):
+        summary = tr(
+            f"errors on the PCI bus, the uncorrected ones more than a day old: {where}",
+            f"PCI 总线上有错误，其中未纠正的发生在一天以前：{where}",
+        )
+    else:
+        summary = tr(f"corrected errors on the PCI bus: {where}", f"PCI 总线上有已纠正的错误：{where}")
+    return Finding(
+        status=Status.INFO,
+        summary=summary,
+        evidence=(*told(machine, ours), *counters),
+        devices=indices(machine, ours) or tuple(gpu.index for gpu in replays),
+    )
 
 
 def _on_the_way(machine: Machine) -> list[KernelEvent]:

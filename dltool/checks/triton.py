@@ -22,7 +22,7 @@ _NAMES = ("triton", "triton-windows", "pytorch-triton")
     caused_by=("environment-broken", "torch-incomplete", "torch-companions-mismatched"),
     zh="""Triton 是否与 PyTorch、驱动以及指定的 PTX 汇编器相配？
 
-    torch.compile 用 Triton 生成内核，而每个 PyTorch 都固定了一个 Triton 版本。换成别的版本、驱动早于 CUDA 12、
+    torch.compile 用 Triton 生成核函数，而每个 PyTorch 都固定了一个 Triton 版本。换成别的版本、驱动早于 CUDA 12、
     或指定了它不认识的 ptxas 时，普通（eager）代码照常运行，torch.compile 则失败。
 
     解决：重新安装同一版本的 PyTorch，pip 会带回它固定的 Triton；驱动太旧时升级到 R525 或更新；`unset TRITON_PTXAS_PATH` 让

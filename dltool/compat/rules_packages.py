@@ -103,7 +103,7 @@ def _not_for_gpu(pair: _Pair) -> Finding | None:
     return limited(
         tr(f"{name} {shown} is for compute capability {least} and later", f"{name} {shown} 面向计算能力 {least} 及以上的 GPU"),
         seen(f"least compute capability of {name}", least, "other_stack"),
-        why=tr("It may start on older GPUs and fail in single kernels.", "在更旧的 GPU 上也许能启动，但个别内核会失败。"),
+        why=tr("It may start on older GPUs and fail in single kernels.", "在更旧的 GPU 上也许能启动，但个别核函数会失败。"),
         fix=tr(
             "Do without torch.compile on this GPU, or take an older torch.",
             "在该 GPU 上不使用 torch.compile，或换用更旧的 torch。",
