@@ -26,7 +26,7 @@ _NVLINK = re.compile(
     r"(?:[^(\n]{0,60}\((?P<info>0x[0-9a-f]{1,8}) (?P<status>0x[0-9a-f]{1,8}))?",
     re.IGNORECASE,
 )
-_RECOVERIES = {
+RECOVERIES = {
     "none": ("none", "Nothing is left to do: the earlier request for a reset or restart has been met."),
     "gpu reset required": ("reset-gpu", ""),
     "node reboot required": ("reboot", ""),
@@ -40,12 +40,7 @@ _RECOVERIES = {
         "The memory that nodes share (IMEX) is stuck: restart nvidia-imex on all nodes of the domain.",
     ),
 }
-"""What Xid 154 says at its end -> action, and what to do where the action's own words do not fit."""
-PHRASES = (
-    *(mend for _, mend in _RECOVERIES.values() if mend),
-    *("application", "driver", "firmware", "host-memory", "gpu-memory", "bus", "link", "power", "thermal", "hardware"),
-)
-"""English texts that are spoken as catalog/zh/phrases.csv says: the above, and causes of the table of Xids."""
+"""What Xid 154 says at its end -> action, and what to do where the action's own words do not fit (catalog/zh/phrases.csv)."""
 
 
 def _table(name: str) -> dict[str, tables.Row]:
@@ -84,7 +79,7 @@ def of_gpu(number: int, rest: str) -> LogError:
     means, note, fatal = _said(f"Xid {number}", row["meaning"]), row["note"], row["fatal"] == "yes"
     action, again, mend = row["action"], row["if_again"], ""
     if number == 154 and (named := _RECOVERY.search(rest)):
-        action, mend = _RECOVERIES.get(named["action"].lower(), (action, ""))
+        action, mend = RECOVERIES.get(named["action"].lower(), (action, ""))
         means = tr(
             f"Xid 154: the driver says what gets this GPU back: {named['action']}.",
             f"Xid 154：驱动指出如何恢复该 GPU：{named['action']}。",
