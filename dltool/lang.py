@@ -1,7 +1,17 @@
 """The language that people are spoken to in: English or Simplified Chinese.
 
 Both texts stand side by side where they are written: `tr("no GPU", "没有 GPU")`. Which of them it is, is settled when
-the text is made: hence no such call at the top of a module. Names, commands and evidence are the same in every language.
+the text is made: hence no such call at the top of a module. Names, evidence and commands with their placeholders are the
+same in every language. Punctuation goes the same way, `tr(", ", "、")`; `spoken()` is for keys and child processes.
+
+In Chinese each thing has one word:
+
+    GPUs             块 (the count), 显存, 计算能力, 张量核心, 核函数 (a kernel of a GPU; that of Linux is 内核)
+    to start again   复位 (a GPU), 重启 (a machine)
+    faults           掉线 (off the bus), 挂起 (hangs), 没有应答 (does not answer)
+    the driver       开源内核模块, 专有内核模块, 分支
+    software         构建 (of a wheel), 主版本, 次版本, 工具包 (the CUDA toolkit), 软件包
+    the host         控制组（cgroup）, 固件设置（BIOS）, 宿主机 (of a container)
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The texts in the tables of `catalog/`, in the language that is spoken.
 
 catalog/zh/NAME.csv has the texts of catalog/NAME.csv by its first column, where each is its own. catalog/zh/phrases.csv has
-those that rows share, by their English. A text without a translation stays English; a test sees to it that none lacks one.
+all others by their English, for rows share them. A text without a translation stays English; a test sees to it that none
+lacks one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from functools import cache
 
 from dltool import lang, tables
+from dltool.lang import tr
 from dltool.tables import Row
 
 BY_KEY = {"errors": ("means", "why", "mend", "prevent")}
@@ -18,6 +20,10 @@ BY_PHRASE = {
     "compat/sxid": ("meaning", "unit", "note"),
     "compat/xid_nvlink": ("note",),
     "compat/xid_actions": ("mend",),
+    "compat/companions": ("note",),
+    "compat/other_stack": ("note",),
+    "cuda_errors": ("means",),
+    "driver_install": ("note",),
 }
 """Tables whose texts repeat."""
 
@@ -30,6 +36,15 @@ def rows(name: str) -> tuple[Row, ...]:
 def phrase(english: str) -> str:
     """A text that tables share, in the language spoken."""
     return english if lang.spoken() == "en" else _phrases(lang.spoken()).get(english, english)
+
+
+def sentence(note: str) -> str:
+    """A note of a table, in whatever language it is, with a sentence's beginning and end; empty where there is none."""
+    if not note:
+        return ""
+    first = note.partition(" ")[0]
+    begun = note[0].upper() + note[1:] if first.isascii() and first.isalpha() and first.islower() else note
+    return tr(f"{begun.rstrip('.')}.", f"{note.rstrip('。')}。")
 
 
 @cache

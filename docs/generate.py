@@ -62,15 +62,25 @@ def commands() -> str:
     return "# Commands\n\nGenerated from `--help` by `python docs/generate.py`.\n\n" + "\n".join(parts)
 
 
-def checks_table() -> str:
+def checks_page() -> str:
+    """docs/checks.md: what every check asks, the active ones apart."""
     by_file = sorted(CHECKS, key=lambda pair: (pair[1].rule.__module__, pair[1].rule.__code__.co_firstlineno))
-    rows = (f"| `{name}` | {check.question} |" for name, check in by_file)
-    return "\n".join(["| check | asks |", "| --- | --- |", *rows])
+    parts = (
+        "# Checks",
+        "Generated from the checks by `python docs/generate.py`. `dltool doctor --explain ID` says what one of them means, how "
+        "to mend what it finds and how to prevent it.",
+        _table(("check", "asks"), ((f"`{name}`", check.question) for name, check in by_file)),
+        "## Active checks",
+        "`dltool doctor --probe` also tries things out, each in a child process of the environment's own Python, which may "
+        "crash, hang or run out of memory without harm: that is a finding then, with the signal's meaning, the last words, "
+        "and the finding that explains it.",
+        _table(("active check", "asks"), ((f"`{step.id}`", step.question) for step in STEPS)),
+    )
+    return "\n\n".join(parts) + "\n"
 
 
-def probes_table() -> str:
-    rows = (f"| `{step.id}` | {step.question} |" for step in STEPS)
-    return "\n".join(["| active check | asks |", "| --- | --- |", *rows])
+def checks_count() -> str:
+    return f"{len(list(CHECKS))} checks, and {len(STEPS)} more that try things out: [docs/checks.md](docs/checks.md)."
 
 
 def catalog_counts() -> str:
@@ -196,7 +206,7 @@ def _multiplied_by(row: tables.Row) -> str:
     """The operation of a number format, as its reader may look it up."""
     own = row["operation"].removeprefix("kernel_")
     if own != row["operation"]:
-        return f"[{own}.cu](dltool/bench/workloads/kernels/{own}.cu)"
+        return f"[{own}.cu](../dltool/bench/workloads/kernels/{own}.cu)"
     names = {
         "int_mm": "`torch._int_mm`", "sparse": "`torch._cslt_sparse_mm`", "weight_int8": "`torch._weight_int8pack_mm`",
         "weight_int4": "`torch._weight_int4pack_mm`",
@@ -210,36 +220,35 @@ def formats() -> str:
     return ", ".join(f"`{name}`" for name in sorted(FORMATS.names()))
 
 
-BLOCKS: dict[str, Callable[[], str]] = {
-    "checks": checks_table,
-    "probes": probes_table,
-    "catalog": catalog_counts,
-    "dtypes": dtypes_table,
-    "formats": formats,
+BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"checks": checks_count, "catalog": catalog_counts, "formats": formats},
+    "docs/bench.md": {"dtypes": dtypes_table},
 }
+"""What is generated in the midst of what people write."""
 
 
-def readme(text: str) -> str:
-    """README.md with every block between `<!-- NAME -->` and `<!-- /NAME -->` made anew."""
-    for name, make in BLOCKS.items():
+def with_blocks(file: str) -> str:
+    """A file with every block between `<!-- NAME -->` and `<!-- /NAME -->` made anew."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    for name, make in BLOCKS[file].items():
         before, opening, rest = text.partition(f"<!-- {name} -->\n")
         _, closing, after = rest.partition(f"<!-- /{name} -->")
         if not closing:
-            raise SystemExit(f"README.md has no block {name}")
+            raise SystemExit(f"{file} has no block {name}")
         text = before + opening + make() + "\n" + closing + after
     return text
 
 
 def wanted() -> dict[Path, str]:
-    path = ROOT / "README.md"
     return {
         ROOT / "docs/report.schema.json": schema(Report, results.SCHEMA),
         ROOT / "docs/machine.schema.json": schema(Machine, machine.SCHEMA),
         ROOT / "docs/policy.schema.json": schema(Policy, policy.SCHEMA, written_by_hand=True),
         ROOT / "docs/commands.md": commands(),
+        ROOT / "docs/checks.md": checks_page(),
         ROOT / "docs/catalog.md": catalog_coverage(),
         ROOT / "docs/cases.md": reported_cases(),
-        path: readme(path.read_text(encoding="utf-8")),
+        **{ROOT / file: with_blocks(file) for file in BLOCKS},
     }
 
 

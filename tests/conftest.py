@@ -1,10 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import fake_nvml
 import hypothesis
+import psutil
 import pytest
 
 from dltool.probe import nvml as nvml_probe
@@ -19,6 +22,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if marked and not nvml_probe.read().gpus:
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU that NVML can see"))
+
+
+@pytest.fixture
+def nothing_left_behind() -> Iterator[None]:
+    """No child, zombies included, and no pipe that was not closed."""
+    before = set(psutil.Process().children())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+        gc.collect()
+    assert not [str(warning.message) for warning in caught]
+    assert set(psutil.Process().children()) == before
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from msgspec import convert
 from msgspec.structs import replace
 from recorded import DRIVER, NO_DRIVER, Fault, altered, commands, judge, log, problems
-from test_lang import CHINESE, ENGLISH, NUMBER
-from test_lang import _texts as texts
 
 from dltool import checks, lang, tables
 from dltool.checks import hardware, xids
@@ -430,34 +428,6 @@ def test_risks_are_told() -> None:
                     assert remedy.risk is Risk.REBOOT, said
                 elif "sudo" in said:
                     assert remedy.risk is Risk.ROOT, said
-
-
-IN_CHINESE = {"xids", "fell_off_bus", "gpu_start", "reset_required", "memory", "heat", "power", "modes", "mig", "gpu_counts"}
-"""Files whose checks say nothing that is written in a table."""
-
-
-def says_the_same_in_chinese(machine: Machine, check: str) -> None:
-    with lang.speaking("zh"):
-        chinese = checks.run(machine, only=[check])
-    for one, other in zip(checks.run(machine, only=[check]), chinese, strict=True):
-        for text, translated in zip(texts(one), texts(other), strict=True):
-            assert bool(text) == bool(translated)
-            assert not text or CHINESE.search(translated), translated
-            assert not CHINESE.search(text), text
-            assert sorted(NUMBER.findall(text)) == sorted(NUMBER.findall(translated)), f"{text} / {translated}"
-            assert not ENGLISH.search(translated), translated
-
-
-@pytest.mark.parametrize(
-    ("name", "facts", "check"),
-    [
-        (name, facts, check)
-        for name, facts, check, *_ in (*FAULTS.values(), *LOOKALIKES.values())
-        if checks.CHECKS.get(check).rule.__module__.rpartition(".")[2] in IN_CHINESE
-    ],
-)
-def test_faults_and_lookalikes_are_told_in_chinese(name: str, facts: dict[str, Any], check: str) -> None:
-    says_the_same_in_chinese(altered(name, facts), check)
 
 
 def test_a_gpu_is_followed_by_the_colon_of_the_language() -> None:

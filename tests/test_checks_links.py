@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from recorded import Fault, altered, commands, judge, problems
-from test_checks_health import CONTAINER, LAPTOP, OLD_CARD, SERVER, log, says_the_same_in_chinese, xid
+from test_checks_health import CONTAINER, LAPTOP, OLD_CARD, SERVER, log, xid
 
 from dltool.checks import numa
 from dltool.results import Scope
@@ -151,14 +151,6 @@ def test_a_lookalike_is_no_fault(name: str, facts: dict[str, Any], check: str, s
     machine = altered(name, facts)
     assert judge(machine)[check].status.value == status, judge(machine)[check]
     assert problems(machine) == {}
-
-
-@pytest.mark.parametrize(
-    ("name", "facts", "check"),
-    [(name, facts, check) for name, facts, check, *_ in (*FAULTS.values(), *LOOKALIKES.values())],
-)
-def test_faults_and_lookalikes_are_told_in_chinese(name: str, facts: dict[str, Any], check: str) -> None:
-    says_the_same_in_chinese(altered(name, facts), check)
 
 
 def test_errors_that_were_not_corrected_are_never_called_corrected() -> None:

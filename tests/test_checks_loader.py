@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 import recorded
-import test_lang
 from recorded import DRIVER, Fault, altered, commands, judge, problems
 
-from dltool import checks, lang
+from dltool import checks
 from dltool.results import Risk, Scope, Status
 
 LAPTOP, SERVER, CONTAINER = "laptop_rtx4060", "h100_server", "container"
@@ -212,23 +211,6 @@ FAULTS = {
         ("conda list",),
     ),
 }  # fmt: skip
-
-
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-def test_a_fault_is_told_in_chinese_too(fault: Fault) -> None:
-    machine = altered(fault.machine, fault.facts)
-    english = checks.run(machine, only=[fault.check])
-    with lang.speaking("zh"):
-        chinese = checks.run(machine, only=[fault.check])
-    for one, other in zip(english, chinese, strict=True):
-        assert (one.status, one.evidence) == (other.status, other.evidence)
-        assert [remedy.commands for remedy in one.remedies] == [remedy.commands for remedy in other.remedies]
-        for text, translated in (
-            (one.summary, other.summary), (one.why, other.why),
-            *zip((remedy.text for remedy in one.remedies), (remedy.text for remedy in other.remedies), strict=True),
-        ):  # fmt: skip
-            assert bool(text) == bool(test_lang.CHINESE.search(translated)), translated
-            assert sorted(test_lang.NUMBER.findall(text)) == sorted(test_lang.NUMBER.findall(translated)), translated
 
 
 def test_the_copies_are_named_with_where_they_were_found() -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,17 +11,7 @@ import pytest
 
 from dltool.probe import child
 
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """No child, zombies included, and no pipe that was not closed."""
-    before = set(psutil.Process().children())
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-        gc.collect()
-    assert not [str(warning.message) for warning in caught]
-    assert set(psutil.Process().children()) == before
+pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
 
 def python(code: str, timeout_s: float = 30) -> child.Answer:

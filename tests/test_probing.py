@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes.util
-import gc
 import importlib.util
 import json
 import os
@@ -12,8 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import fake_cuda
@@ -28,22 +26,11 @@ from dltool.probing import causes, judging, passing, running, signals
 from dltool.probing.steps import STEPS, Step
 from dltool.results import Evidence, Finding, Remedy, Scope, Status
 
+pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 TORCH = TorchBuild(version="2.9.1", location="/env/torch")
 HERE = Machine(python=PythonEnv(executable=sys.executable, version="3.12.1", torch=TORCH))
 WITH_GPU = Machine(python=HERE.python, gpus=(Gpu(index=4, pci_bus_id="0000:01:00.0"),))
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """No child, zombies included, and no pipe that was not closed."""
-    before = set(psutil.Process().children())
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-        gc.collect()
-    assert not [str(warning.message) for warning in caught]
-    assert set(psutil.Process().children()) == before
 
 
 @pytest.fixture

@@ -189,4 +189,4 @@ def test_a_cpu_tells_what_it_did_not_get() -> None:
 
 def test_the_readme_shows_the_same() -> None:
     shown = text(Report(boards=(H100,), measurements=tuple(explain(case, gpu()) for case in (CAPPED, HOT, BROKEN))), width=100)
-    assert shown in (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    assert shown in (Path(__file__).parent.parent / "docs/bench.md").read_text(encoding="utf-8")

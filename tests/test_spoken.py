@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bilingual import CHINESE
 
 from dltool import explanation
 
 ROOT = Path(__file__).parent.parent
 MACHINE = ROOT / "tests/machines/gtx1080ti.json"
-CHINESE = re.compile(r"[\u4e00-\u9fff]")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -254,4 +254,4 @@ def describe(machine: Machine) -> str:
         parts.append(f"CUDA {machine.driver.cuda_version}")
     if machine.python and machine.python.torch:
         parts.append(f"torch {machine.python.torch.version}")
-    return ", ".join(parts) or tr("nothing known", "一无所知")
+    return tr(", ", "，").join(parts) or tr("nothing known", "一无所知")

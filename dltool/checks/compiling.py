@@ -19,7 +19,7 @@ from dltool.results import Evidence, Finding, Remedy, Status
 @check(
     "toolkit-mismatched",
     caused_by=("cuda-home-wrong", "torch-cpu-only"),
-    zh="""这里的 CUDA 工具包能为这个 PyTorch 和这个 GPU 编译扩展吗？
+    zh="""这里的 CUDA 工具包能为这个 PyTorch 和这块 GPU 编译扩展吗？
 
     torch.utils.cpp_extension 拒绝与 PyTorch 的 CUDA 主版本不同的 nvcc，报错说版本
     `mismatches the version that was used to compile PyTorch`；次版本不同没有问题。

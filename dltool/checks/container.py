@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dltool.checks import check
+from dltool.checks.driver import SYSFS
 from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
@@ -37,7 +38,7 @@ def _gpu_nodes(machine: Machine) -> list[str]:
     或宿主机没有安装 nvidia-container-toolkit。在容器里面安装什么都无济于事。把 NVIDIA_VISIBLE_DEVICES 设为 void 或 none，
     则是有意造成同样的结果。
 
-    解决：重新启动容器并带上 GPU：`docker run --rm --gpus all IMAGE nvidia-smi`。若 Docker 回答
+    解决：重新启动容器并带上 GPU：`docker run --rm --gpus all IMAGE nvidia-smi`。若 Docker 报错
     `could not select device driver ""`，请在宿主机上安装 nvidia-container-toolkit，再运行
     `sudo nvidia-ctk runtime configure --runtime=docker` 和 `sudo systemctl restart docker`。
 
@@ -99,7 +100,7 @@ def _not_given(machine: Machine, on_host: int) -> Finding:
                 value=machine.driver.kernel_module_version,
                 read_from="/proc/driver/nvidia",
             ),
-            Evidence(fact="GPUs of the host", value=on_host, read_from="/sys/bus/pci/devices"),
+            Evidence(fact="GPUs of the host", value=on_host, read_from=SYSFS),
             variable(machine, "NVIDIA_VISIBLE_DEVICES"),
         ),
         remedies=(
@@ -110,7 +111,7 @@ def _not_given(machine: Machine, on_host: int) -> Finding:
             Remedy(
                 text=tr(
                     'If Docker answers `could not select device driver ""`, register NVIDIA\'s runtime on the host.',
-                    '如果 Docker 回答 `could not select device driver ""`，请在宿主机上注册 NVIDIA 运行时。',
+                    '如果 Docker 报错 `could not select device driver ""`，请在宿主机上注册 NVIDIA 运行时。',
                 ),
                 commands=(
                     "sudo apt-get install nvidia-container-toolkit",

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 from dltool import compat, tables
 from dltool.checks import check
-from dltool.checks.distributions import listed, no_python, unread
 from dltool.checks.driver import has_gpu
-from dltool.checks.packages import pip
+from dltool.checks.packages import listed, no_python, pip, unread
 from dltool.compat.packages import stack_rows
 from dltool.lang import tr
 from dltool.machine import Distribution, Machine, PythonEnv
@@ -24,7 +23,7 @@ _WHEEL = re.compile(r"nvidia-cudnn(-cu\d+)?")
     caused_by=("environment-broken",),
     zh="""TensorFlow、CTranslate2（faster-whisper）和 ONNX Runtime 需要的 cuDNN 是否存在，并且在它们会查找的位置？
 
-    它们按大版本加载 cuDNN：如果只有 cuDNN 9，就会报 "Could not load library libcudnn_ops_infer.so.8"；9 里没有这个文件，
+    它们按主版本加载 cuDNN：如果只有 cuDNN 9，就会报 "Could not load library libcudnn_ops_infer.so.8"；9 里没有这个文件，
     建符号链接也没用。没有先导入 PyTorch 的程序，也找不到 PyTorch 的 wheel 里的那一份。
 
     解决：换用针对现有 cuDNN 的新版本，例如 `pip install -U ctranslate2`；或给它一个单独的环境，

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 
 from dltool.checks import check
 from dltool.checks.driver import SYSFS
-from dltool.checks.hardware import read_log
+from dltool.checks.hardware import read_log, scheduled
 from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
-
-_SCHEDULERS = ("SLURM_", "PBS_", "LSB_", "SGE_")
 
 
 @check(
@@ -73,8 +71,7 @@ def gpu_lost(machine: Machine) -> Iterator[Finding]:
 def _is_given_a_part(machine: Machine, missing: list[str]) -> bool:
     """Whether somebody gave this job a part of the GPUs: a container's runtime, a scheduler, or the files' permissions."""
     closed = sum(not node.accessible for node in machine.driver.device_nodes if node.path[-1:].isdigit())
-    scheduled = any(name.startswith(_SCHEDULERS) for name in machine.environment)
-    return bool(machine.os.container) or scheduled or closed >= max(1, len(missing))
+    return bool(machine.os.container) or scheduled(machine) or closed >= max(1, len(missing))
 
 
 def _refusing(machine: Machine, indices: list[int]) -> Finding:

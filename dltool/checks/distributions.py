@@ -1,4 +1,4 @@
-"""What is installed beside PyTorch: words that the checks of packages share, and packages that overwrite one another."""
+"""Distributions that overwrite the files of one another."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from msgspec.structs import replace
-
-from dltool import compat
 from dltool.checks import check
-from dltool.checks.packages import pip, pip_uninstall
+from dltool.checks.packages import listed, no_python, pip, pip_uninstall, unread
 from dltool.lang import tr
 from dltool.machine import Distribution, Machine, PythonEnv
-from dltool.results import Evidence, Finding, Remedy, Status
+from dltool.results import Finding, Remedy, Status
 
 _OWNERS_OF_ONE_PACKAGE = {
     "onnxruntime": re.compile(r"onnxruntime(-(gpu|directml|openvino|rocm|training))?"),
@@ -24,34 +21,6 @@ _OWNERS_OF_ONE_PACKAGE = {
     "jax-cuda-plugin": re.compile(r"jax-cuda\d+-plugin"),
 }
 """Distributions that put their files into one package, by what is imported."""
-
-
-def unread(machine: Machine) -> Finding | None:
-    """That the environment could not be read; None where it could."""
-    if machine.python is not None:
-        return None
-    reason = machine.why_missing("python")
-    return Finding(
-        status=Status.UNKNOWN,
-        summary=tr(f"the Python environment could not be read: {reason}", f"无法读取 Python 环境：{reason}"),
-    )
-
-
-def no_python() -> Finding:
-    """There is nothing to look at."""
-    return Finding(status=Status.SKIP, summary=tr("no Python", "没有 Python"))
-
-
-def listed(found: Distribution) -> Evidence:
-    """A distribution, its version and where it lies."""
-    return Evidence(fact=found.name, value=found.version, read_from=found.location)
-
-
-def question(machine: Machine, packages: dict[str, str]) -> compat.Question:
-    """What the machine has together with these packages only, as a question to the compatibility tables."""
-    asked = compat.of_machine(machine)
-    known = tuple(capability for capability in asked.compute_capabilities if compat.known_version(capability))
-    return replace(asked, packages=packages, compute_capabilities=known)
 
 
 @check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dltool import tables
+from dltool import texts
 from dltool.checks import check
 from dltool.lang import tr
 from dltool.machine import Machine
@@ -47,14 +47,14 @@ def install_driver(machine: Machine) -> tuple[Remedy, ...]:
             ),
         )
     name = machine.os.distribution or ""
-    row = next((row for row in tables.rows("driver_install") if name.startswith(row["distribution"])), None)
+    row = next((row for row in texts.rows("driver_install") if name.startswith(row["distribution"])), None)
     if row is None:
         unknown = tr(
             "Install NVIDIA's driver as your distribution documents it, then restart.",
             "按所用发行版的文档安装 NVIDIA 驱动，然后重启。",
         )
         return (Remedy(text=unknown, risk=Risk.REBOOT),)
-    text = tr(f"Install the driver ({row['note']}), then restart.", f"安装驱动（{row['note_zh']}），然后重启。")
+    text = tr(f"Install the driver ({row['note']}), then restart.", f"安装驱动（{row['note']}），然后重启。")
     return (Remedy(text=text, commands=(row["commands"], "sudo reboot"), risk=Risk.REBOOT),)
 
 

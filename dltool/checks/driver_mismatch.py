@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dltool import compat
 from dltool.checks import check
+from dltool.checks.hardware import reboot
 from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
@@ -50,17 +52,11 @@ def driver_version_mismatch(machine: Machine) -> Iterator[Finding]:
     elif library is None and not refused:
         summary = tr("the version of the driver's libraries is not known", "不知道驱动库的版本")
         yield Finding(status=Status.UNKNOWN, summary=summary)
-    elif not refused and _same_version(module, library):
+    elif not refused and compat.agree(module or "", library or ""):
         summary = tr(f"kernel module and libraries are both {module}", f"内核模块与驱动库均为 {module}")
         yield Finding(status=Status.PASS, summary=summary)
     else:
         yield _mismatch(machine, module, library)
-
-
-def _same_version(module: str | None, library: str | None) -> bool:
-    """Equal, or one an abbreviation of the other: newer drivers call 580.65.00 just 580.65."""
-    one, other = (module or "").split("."), (library or "").split(".")
-    return all(a == b for a, b in zip(one, other, strict=False))
 
 
 def _mismatch(machine: Machine, module: str | None, library: str | None) -> Finding:
@@ -95,7 +91,7 @@ def _reload(machine: Machine) -> tuple[Remedy, ...]:
         )
         return (Remedy(text=anew),)
     return (
-        Remedy(text=tr("Restart the machine.", "重启机器。"), commands=("sudo reboot",), risk=Risk.REBOOT),
+        reboot(),
         Remedy(
             text=tr(
                 "Or replace the module after every program on the GPUs, the desktop included, has ended.",

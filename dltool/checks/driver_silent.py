@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from dltool.checks import check
 from dltool.checks.driver import has_gpu
+from dltool.checks.hardware import read_log, reboot
 from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
@@ -95,19 +96,14 @@ def _silent(machine: Machine, error: str) -> Finding:
 def _remedies(machine: Machine) -> tuple[Remedy, ...]:
     if machine.os.wsl:
         return _wsl_remedies(machine)
-    kernel_log = Remedy(
-        text=tr("Read what the kernel says of it (Xid, NVRM).", "查看内核日志中的相关记录（Xid、NVRM）。"),
-        commands=("sudo dmesg | grep -iE 'xid|nvrm' | tail -20",),
-        risk=Risk.ROOT,
-    )
+    kernel_log = read_log("xid|nvrm")
     if machine.os.container and machine.driver.nvml_error == "NVML_ERROR_UNKNOWN":
         text = tr(
             "The container lost its devices (a daemon-reload on the host does that): start it anew.",
             "容器失去了它的设备（宿主机上的 daemon-reload 会造成这种情况）：请重新启动容器。",
         )
         return (Remedy(text=text, commands=("docker restart CONTAINER",)), kernel_log)
-    restart = Remedy(text=tr("Restart the machine.", "重启机器。"), commands=("sudo reboot",), risk=Risk.REBOOT)
-    return (kernel_log, restart)
+    return (kernel_log, reboot())
 
 
 def _wsl_remedies(machine: Machine) -> tuple[Remedy, ...]:

@@ -21,7 +21,7 @@ _SLOW = "it did not start within"
     虚拟环境中放的是指向创建它的那个 Python 的链接。那个 Python 一旦更新、移动或删除，环境里的一切都无法运行。
     也可能是某个每次启动都会执行的文件（.pth 文件、sitecustomize.py）让解释器退出或卡住。
 
-    解决：用 `python3 -m venv --upgrade 目录` 把环境重新链接到同一次版本的 Python；换成其他版本时请重建环境。
+    解决：用 `python3 -m venv --upgrade DIRECTORY` 把环境重新链接到同一次版本的 Python；换成其他版本时请重建环境。
     如果 `python -S -c pass` 能运行，问题就出在 .pth 文件或 sitecustomize.py。
 
     预防：不要移动或复制虚拟环境；系统 Python 升级后重建环境，并用锁定文件保存其内容。

@@ -19,12 +19,12 @@ _SHOWN_FILES = 8
 @check(
     "extension-lacks-gpu-code",
     caused_by=("torch-lacks-gpu-code",),
-    zh="""已编译的扩展（flash-attn、xformers、自己的扩展等）是否带有这里每个 GPU 都能运行的代码？
+    zh="""已编译的扩展（flash-attn、xformers、自己的扩展等）是否包含本机每块 GPU 都能运行的代码？
 
-    PyTorch 可能支持某个 GPU，而扩展编译时却没有包含它：第一次调用该扩展就会失败，报错
+    PyTorch 可能支持某块 GPU，而扩展编译时却没有包含它：第一次调用该扩展就会失败，报错
     `no kernel image is available for execution on the device`。每个软件包按其全部文件一起判断。
 
-    解决：安装该软件包支持这个 GPU 的较新版本；或在本机为它编译：把 `TORCH_CUDA_ARCH_LIST` 设为该 GPU 的计算能力，
+    解决：安装该软件包支持这块 GPU 的较新版本；或在本机为它编译：把 `TORCH_CUDA_ARCH_LIST` 设为该 GPU 的计算能力，
     再用 `--no-build-isolation --no-binary` 安装，这需要一个认识该 GPU 的 CUDA 工具包。
 
     预防：为多种机器编译时，在 `TORCH_CUDA_ARCH_LIST` 中列出它们的全部计算能力，并在最后一项后加 `+PTX`，
@@ -103,7 +103,7 @@ def _lacking(
         status=status,
         summary=tr(
             f"{package} has no code for {kind}: its first kernel will fail",
-            f"{package} 没有适合 {kind}的代码：它的第一个内核就会失败",
+            f"{package} 没有适合 {kind}的代码：它的第一个核函数就会失败",
         )
         if status is not Status.UNKNOWN
         else tr(
@@ -134,7 +134,7 @@ def _with_code_for(package: str, capability: str, machine: Machine) -> tuple[Rem
         Remedy(
             text=tr(
                 "Or compile it here for this GPU (needs a CUDA toolkit that knows it).",
-                "或者在本机为这个 GPU 编译（需要认识它的 CUDA 工具包）。",
+                "或者在本机为这块 GPU 编译（需要认识它的 CUDA 工具包）。",
             ),
             commands=(
                 f'TORCH_CUDA_ARCH_LIST="{capability}" {install} --no-build-isolation --no-deps --force-reinstall '

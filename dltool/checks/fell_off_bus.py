@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dltool.checks import check
+from dltool.checks.driver import SYSFS
 from dltool.checks.hardware import answers, events, indices, is_lost, is_recent, no_gpu, read_log, scope, send, told
 from dltool.lang import tr
 from dltool.machine import Gpu, KernelEvent, Machine
@@ -87,9 +88,7 @@ def _gone(machine: Machine, gone: list[KernelEvent], silent: list[str], lost: li
         ),
         evidence=(
             *(
-                Evidence(
-                    fact=f"configuration space of {bus_id}", value="all ones: nothing there", read_from="/sys/bus/pci/devices"
-                )
+                Evidence(fact=f"configuration space of {bus_id}", value="all ones: nothing there", read_from=SYSFS)
                 for bus_id in silent
             ),
             *(Evidence(fact=f"answers of GPU {gpu.index}", value="NVML_ERROR_GPU_IS_LOST", read_from="NVML") for gpu in lost),

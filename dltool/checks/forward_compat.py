@@ -31,7 +31,7 @@ _PERHAPS_SERVED = ("workstation",)
     所有 CUDA 调用都以错误 804 结束：`forward compatibility was attempted on non supported HW`；如果它比驱动还旧，
     则以错误 803 结束。较新的 CUDA 镜像自带它，所以没有人要求它也会生效。
 
-    解决：在这个 GPU 上不要使用它：把它的 compat 目录从 LD_LIBRARY_PATH 和 /etc/ld.so.conf.d 中去掉，或运行
+    解决：在这块 GPU 上不要使用它：把它的 compat 目录从 LD_LIBRARY_PATH 和 /etc/ld.so.conf.d 中去掉，或运行
     `sudo apt-get remove 'cuda-compat-*'`，然后运行 `sudo ldconfig`。要运行更新的 CUDA，请在宿主机上安装更新的驱动，
     或改用 CUDA 较旧的镜像。
 
@@ -72,14 +72,14 @@ def libcuda_forward_compat(machine: Machine) -> Iterator[Finding]:
             status=Status.UNKNOWN,
             summary=tr(
                 "a forward-compatibility libcuda is in use; whether it serves this GPU and driver cannot be told",
-                "正在使用前向兼容的 libcuda；无法判断它是否支持这个 GPU 和驱动",
+                "正在使用前向兼容的 libcuda；无法判断它是否支持这块 GPU 和驱动",
             ),
             evidence=evidence,
         )
-    elif library.version is not None and libcuda.same_version(library.version, driver):
+    elif library.version is not None and compat.agree(library.version, driver):
         summary = tr(f"the compat libcuda is {driver}, as is the driver", f"compat 的 libcuda 与驱动同为 {driver}")
         yield Finding(status=Status.PASS, summary=summary, evidence=evidence)
-    elif _is_older(library.version, driver):
+    elif compat.is_older(library.version, driver):
         yield _older(library, driver, evidence)
     else:
         for gpu in _one_of_each(gpus):
@@ -163,11 +163,6 @@ def _package_of(library: LibCuda) -> dict[str, str] | None:
             return drivers.forward_package(match[1])
     branch = drivers.driver_branch(library.version) if library.version else None
     return drivers.forward_package(branch["max_cuda"]) if branch else None
-
-
-def _is_older(one: str | None, other: str) -> bool:
-    have, wanted = compat.known_version(one), compat.known_version(other)
-    return have is not None and wanted is not None and have < wanted
 
 
 def _without_compat(library: LibCuda) -> tuple[Remedy, ...]:

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 
 from dltool.checks import check
-from dltool.checks.hardware import no_gpu
+from dltool.checks.driver import SYSFS
+from dltool.checks.hardware import no_gpu, scheduled
 from dltool.checks.visibility import visible_gpus
-from dltool.lang import spoken, tr
+from dltool.lang import tr
 from dltool.machine import Machine, PciDevice
 from dltool.results import Evidence, Finding, Remedy, Status
 
-_SCHEDULERS = ("SLURM_", "PBS_", "LSB_", "SGE_")
 """Beginnings of the variables that a scheduler sets in its jobs."""
 
 
@@ -66,7 +66,7 @@ def gpu_counts_differ(machine: Machine) -> Iterator[Finding]:
         f"{bus}，NVML 中 {len(machine.gpus)} 块，CUDA 可见 {visible} 块",
     )
     evidence = (
-        Evidence(fact="on the PCI bus", value=len(pci) if machine.pci is not None else None, read_from="/sys/bus/pci/devices"),
+        Evidence(fact="on the PCI bus", value=len(pci) if machine.pci is not None else None, read_from=SYSFS),
         Evidence(fact="answering the driver", value=len(machine.gpus), read_from="NVML"),
         Evidence(fact="named to CUDA", value=visible, read_from="CUDA_VISIBLE_DEVICES and NVML, by CUDA's rules"),
         Evidence(fact="MIG instances", value=slices, read_from="NVML"),
@@ -76,7 +76,7 @@ def gpu_counts_differ(machine: Machine) -> Iterator[Finding]:
         says = tr(f"the counts agree: {counts}", f"数目一致：{counts}")
         yield Finding(status=Status.PASS, summary=says, evidence=evidence)
         return
-    reasons = ("；" if spoken() == "zh" else "; ").join(_reasons(machine, visible, slices))
+    reasons = tr("; ", "；").join(_reasons(machine, visible, slices))
     known = reasons or tr("see gpu-lost and driver-missing", "不明，见 gpu-lost 和 driver-missing")
     yield Finding(status=Status.INFO, summary=tr(f"{counts}: {known}", f"{counts}。原因：{known}"), evidence=evidence)
 
@@ -118,7 +118,7 @@ def _visible(machine: Machine) -> int:
 def _reasons(machine: Machine, visible: int, slices: int) -> Iterator[str]:
     """Why the counts may differ on a healthy machine."""
     value = machine.environment.get("CUDA_VISIBLE_DEVICES")
-    if machine.os.container or any(name.startswith(_SCHEDULERS) for name in machine.environment):
+    if machine.os.container or scheduled(machine):
         yield tr("a container or job is given a part", "容器或作业只分到一部分")
     if value is not None and visible != len(machine.gpus):
         yield f"CUDA_VISIBLE_DEVICES={value}"

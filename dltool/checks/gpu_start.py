@@ -20,10 +20,10 @@ from dltool.results import Evidence, Finding, Remedy, Risk, Status
     RmInitAdapter 是驱动启动一块 GPU 的过程。它失败时，GPU 在总线上，也被驱动占有，但 NVML 和 CUDA 都看不到它：
     对驱动来说太旧或太新的 GPU、固件没能分配的地址窗口（BAR）、没有应答的板卡，都会如此。
 
-    解决：先看日志：`sudo dmesg | grep -iE 'nvrm|nvidia'`。驱动不支持该 GPU 的，用 `dltool compat --gpu 型号` 查出合适的驱动分支
+    解决：先看日志：`sudo dmesg | grep -iE 'nvrm|nvidia'`。驱动不支持该 GPU 的，用 `dltool compat --gpu NAME` 查出合适的驱动分支
     再安装；BAR 无效的，在固件设置（BIOS）中打开 Above 4G Decoding 和 Resizable BAR；其余的，关机断电后重新插拔板卡再试。
 
-    预防：购买或更换 GPU 前，用 `dltool compat --gpu 型号` 核对驱动；多卡机器更新固件后，检查 Above 4G Decoding 是否仍打开。
+    预防：购买或更换 GPU 前，用 `dltool compat --gpu NAME` 核对驱动；多卡机器更新固件后，检查 Above 4G Decoding 是否仍打开。
     """,
 )
 def gpu_init_failed(machine: Machine) -> Iterator[Finding]:
@@ -112,7 +112,7 @@ def _of_kinds(kinds: set[str]) -> Iterator[Remedy]:
 
     解决：复位 GPU 或重启机器；固件文件缺失的（`ls /lib/firmware/nvidia/`），重新安装同一版本的全部驱动软件包；
     再把驱动更新到所在分支的最新补丁。使用专有内核模块的 Turing 到 Hopper GPU，还可以用
-    `NVreg_EnableGpuFirmware=0` 关闭 GSP；开放内核模块没有 GSP 不能工作。
+    `NVreg_EnableGpuFirmware=0` 关闭 GSP；开源内核模块没有 GSP 不能工作。
 
     预防：驱动的各个软件包一起升级、保持同一版本，升级后重启；生产环境使用长期支持分支的最新补丁。
     """,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from dltool import lang
 from dltool.catalog import Board
 from dltool.checks.driver import from_windows, has_gpu
 from dltool.lang import tr
@@ -20,6 +19,8 @@ _BEFORE_LOADED_S = {"module_rejected": float("inf")} | dict.fromkeys(
 )  # fmt: skip
 """The driver says that it is loaded only after it has looked at the GPUs: what it said of them before belongs to that start."""
 
+_BUSY_PERCENT = 50
+_SCHEDULERS = ("SLURM_", "PBS_", "LSB_", "SGE_")
 _REFUSALS = 5
 """One question that is refused is a whim of the driver."""
 
@@ -66,9 +67,6 @@ def read_log(words: str) -> Remedy:
         commands=(f"sudo dmesg | grep -iE '{words}' | tail -20",),
         risk=Risk.ROOT,
     )
-
-
-SEND, REBOOT = send(), reboot()
 
 
 def scope(machine: Machine) -> Scope:
@@ -211,6 +209,16 @@ def ago(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def is_busy(gpu: Gpu) -> bool:
+    """Whether the GPU works enough that its clocks and its link should be up."""
+    return (gpu.utilization_percent or 0) >= _BUSY_PERCENT
+
+
+def scheduled(machine: Machine) -> bool:
+    """Whether a scheduler started this job, which gives it a part of the GPUs."""
+    return any(name.startswith(_SCHEDULERS) for name in machine.environment)
+
+
 def is_laptop(gpu: Gpu, board: Board | None) -> bool:
     """Whether the GPU is one of a laptop, whose maker decides on power, lanes and heat."""
     mobile = board is not None and board.segment in ("laptop", "mobile-workstation")
@@ -231,4 +239,4 @@ def named(gpus: list[Gpu]) -> str:
 
 def about(gpus: list[Gpu], says: str) -> str:
     """ "GPU 0, 3: says", with the colon of the language."""
-    return f"{named(gpus)}{'：' if lang.spoken() == 'zh' else ': '}{says}"
+    return f"{named(gpus)}{tr(': ', '：')}{says}"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dltool.checks import check
-from dltool.checks.hardware import about, is_laptop, no_answer, scope, send
+from dltool.checks.hardware import about, is_busy, is_laptop, no_answer, scope, send
 from dltool.lang import tr
 from dltool.machine import Gpu, Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 
-_BUSY_PERCENT = 50
 _HW_SLOWDOWNS = ("hw_thermal_slowdown", "hw_power_brake_slowdown")
 _TOO_HOT_C = 100
 """Where the GPU does not say at which temperature it slows down: none runs so hot by design."""
@@ -25,7 +24,7 @@ _TOO_HOT_C = 100
     （sw_power_cap），这是正常的。这里只看一个时刻；`dltool profile` 会持续观察。
 
     解决：过热的，检查风扇、积灰、风道和相邻的卡；供电不足的，检查供电线和电源；有人锁定了频率的，
-    用 `sudo nvidia-smi -i 序号 -rac` 或 `-rgc` 恢复。用 `nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER` 查看现状。
+    用 `sudo nvidia-smi -i INDEX -rac` 或 `-rgc` 恢复。用 `nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER` 查看现状。
 
     预防：服务器卡（被动散热）只装在有足够风量的机箱里；电源按峰值功耗留出余量；定期清灰；
     长时间训练时监控 `clocks_event_reasons`。
@@ -92,7 +91,7 @@ def _slowed(machine: Machine, gpus: list[Gpu], status: Status, says: str) -> Fin
 def _throttle(gpu: Gpu) -> tuple[Status, str]:
     """Whether a GPU is held back now, and by what."""
     reasons = gpu.throttle_reasons or ()
-    busy, laptop = (gpu.utilization_percent or 0) >= _BUSY_PERCENT, is_laptop(gpu, None)
+    busy, laptop = is_busy(gpu), is_laptop(gpu, None)
     reason = next((reason for reason in _HW_SLOWDOWNS if reason in reasons), None)
     if reason is not None:
         return Status.INFO if laptop and not busy else Status.WARN, _by_protection(reason)
@@ -138,7 +137,7 @@ def _clock_evidence(gpu: Gpu) -> Evidence:
     达到降频温度时 GPU 会降低频率，再高几度就会自行关闭。
 
     解决：检查风扇、积灰、风道和相邻的卡；服务器卡需要服务器的风扇。来不及处理时，先用
-    `sudo nvidia-smi -i 序号 -pl 瓦数` 降低功耗上限。
+    `sudo nvidia-smi -i INDEX -pl WATTS` 降低功耗上限。
 
     预防：机房温度留出余量，多卡之间留出间距，定期清灰，监控 `nvidia-smi -q -d TEMPERATURE`。
     """,

@@ -1,7 +1,8 @@
-"""Room on the disks that training writes to."""
+"""The disks that training writes to: room on them, and whether they are of this machine."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from dltool.checks import check
@@ -10,8 +11,10 @@ from dltool.machine import Disk, Machine
 from dltool.results import Evidence, Finding, Remedy, Risk, Status
 from dltool.units import gib
 
+_NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|fuse\.sshfs|lustre|beegfs|gpfs|ceph|fuse\.s3fs|afs|glusterfs|fuse\.glusterfs")
+_WINDOWS = re.compile(r"9p|drvfs|v9fs")
 _FULL = 2**30
-_FULL_SHARE = 0.01
+_FULL_SHARE = 0.001
 _HOLDS_LITTLE = 2**30
 """A file system that is smaller in whole is meant to be."""
 
@@ -20,7 +23,7 @@ _HOLDS_LITTLE = 2**30
     "disk-full",
     zh="""存放主目录、临时文件和各种缓存的磁盘还有没有空间？
 
-    下载、检查点和编译出的 GPU 内核会把它们填满：出现“No space left on device”、写了一半的检查点、只装了一部分的 wheel。
+    下载、检查点和编译出的核函数会把它们填满：出现“No space left on device”、写了一半的检查点、只装了一部分的 wheel。
     磁盘也可能有空间却没有空闲的 inode，或者不可写。
 
     解决：用 `du -xh --max-depth=2 DIRECTORY | sort -h | tail` 找出是什么占满了磁盘（`df -i` 显示 inode）。
@@ -92,7 +95,7 @@ def _closed(disk: Disk) -> Finding:
         status=Status.WARN,
         summary=tr(f"{disk.purpose} cannot be written to: {disk.path}", f"{_in_chinese(disk)}不可写：{disk.path}"),
         why=tr(
-            "Downloads, compiled kernels and temporary files go there.", "下载的文件、编译出的 GPU 内核和临时文件都要写到那里。"
+            "Downloads, compiled kernels and temporary files go there.", "下载的文件、编译出的核函数和临时文件都要写到那里。"
         ),
         evidence=(Evidence(fact=disk.path, value="not writable", read_from="access"),),
         remedies=(
@@ -113,5 +116,57 @@ def _in_chinese(disk: Disk) -> str:
 def _is_full(disk: Disk) -> bool:
     little = disk.free_bytes < _FULL and disk.free_bytes < disk.total_bytes / 10
     return disk.free_files == 0 or (
-        disk.total_bytes > _HOLDS_LITTLE and (little or disk.free_bytes < disk.total_bytes * _FULL_SHARE / 10)
+        disk.total_bytes > _HOLDS_LITTLE and (little or disk.free_bytes < disk.total_bytes * _FULL_SHARE)
     )
+
+
+@check(
+    "files-on-network",
+    zh="""Python 环境、缓存和临时文件是否在本地磁盘上？
+
+    网络文件系统（NFS、Lustre 等）上的环境要打开上万个小文件，`import torch` 可能要几十秒；Triton 和 TorchInductor 的编译缓
+    存依赖文件锁，多机同时使用时会卡住或损坏。WSL 中 /mnt/c 下的文件要经过 Windows，同样很慢。很多集群就是这样配置的，所以只
+    作提示。
+
+    解决：把环境建在本地盘，并用 `export TRITON_CACHE_DIR=/tmp/$USER/triton TORCHINDUCTOR_CACHE_DIR=/tmp/$USER/inductor`
+    把缓存移到本地；在 WSL 中把项目放到 Linux 的家目录下。
+
+    预防：用容器镜像或打包好的环境（conda-pack）分发，作业开始时解压到本地盘。""",
+)
+def files_on_network(machine: Machine) -> Iterator[Finding]:
+    """Are the Python environment, the caches and temporary files on a disk of this machine?
+
+    An environment has ten thousands of small files: over NFS or Lustre `import torch` can take tens of seconds. The compile
+    caches of Triton and TorchInductor rely on file locks, and hang or break when several nodes share them. Under WSL files
+    below /mnt/c take the way through Windows, as slowly. Many clusters are built so: this is only noted.
+
+    Mend: make the environment on a local disk, and move the caches there: `export TRITON_CACHE_DIR=/tmp/$USER/triton
+    TORCHINDUCTOR_CACHE_DIR=/tmp/$USER/inductor`. Under WSL keep projects in the Linux home.
+
+    Prevent: hand environments out as container images or packed (conda-pack), unpacked to a local disk when a job starts.
+
+    See: https://docs.kernel.org/filesystems/nfs/index.html https://learn.microsoft.com/en-us/windows/wsl/filesystems
+    """
+    known = [disk for disk in machine.disks if disk.file_system]
+    far = [disk for disk in known if _NETWORK.fullmatch(disk.file_system or "") or _from_windows(machine, disk.file_system)]
+    telling = [disk for disk in far if disk.purpose != "working directory" or _from_windows(machine, disk.file_system)]
+    if not known:
+        yield Finding(status=Status.SKIP, summary=tr("which file systems these are is not known", "文件系统类型未知"))
+    elif telling:
+        named = ", ".join(f"{disk.purpose} ({disk.file_system})" for disk in telling)
+        in_chinese = "、".join(f"{_in_chinese(disk).strip()}（{disk.file_system}）" for disk in telling)
+        yield Finding(
+            status=Status.INFO,
+            summary=tr(f"not on a local disk: {named}", f"不在本地磁盘上：{in_chinese}"),
+            why=tr(
+                "Imports are slow there, and compile caches that several nodes share can hang or break.",
+                "在那里导入模块很慢，多个节点共用的编译缓存可能卡住或损坏。",
+            ),
+            evidence=tuple(Evidence(fact=one.path, value=one.file_system, read_from="/proc/self/mounts") for one in telling),
+        )
+    else:
+        yield Finding(status=Status.PASS, summary=tr("environment and caches are on local disks", "环境和缓存都在本地磁盘上"))
+
+
+def _from_windows(machine: Machine, file_system: str | None) -> bool:
+    return machine.os.wsl and bool(_WINDOWS.fullmatch(file_system or ""))

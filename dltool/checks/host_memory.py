@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dltool.checks import check
+from dltool.checks.limits import unread_limits
 from dltool.checks.visibility import visible_gpus
 from dltool.lang import tr
 from dltool.machine import Machine
@@ -58,10 +59,8 @@ def memlock_low(machine: Machine) -> Iterator[Finding]:
         Evidence(fact="RLIMIT_MEMLOCK", value=limits.locked_memory_bytes, read_from="getrlimit"),
         Evidence(fact="RDMA adapters", value=" ".join(machine.rdma), read_from="/sys/class/infiniband"),
     )
-    if "limits" in machine.gaps:
-        reason = machine.gaps["limits"]
-        summary = tr(f"the limits could not be read: {reason}", f"无法读取资源限制：{reason}")
-        yield Finding(status=Status.UNKNOWN, summary=summary)
+    if (unread := unread_limits(machine)) is not None:
+        yield unread
     elif limits.locked_memory_bytes is None or limits.locks_any_memory or limits.locked_memory_bytes >= _LOCKED_ENOUGH:
         summary = tr("memory may be locked for RDMA", "可以为 RDMA 锁定内存")
         yield Finding(status=Status.PASS, summary=summary, evidence=evidence)

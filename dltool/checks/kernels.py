@@ -20,9 +20,9 @@ from dltool.results import Evidence, Finding, Remedy, Status
 @check(
     "torch-lacks-gpu-code",
     caused_by=("torch-incomplete",),
-    zh="""PyTorch 是否带有这里每个 GPU 都能运行的代码？
+    zh="""PyTorch 是否包含本机每块 GPU 都能运行的代码？
 
-    torch.cuda.is_available() 只询问有没有设备。如果没有对应的代码，第一个内核就会失败，报错
+    torch.cuda.is_available() 只询问有没有设备。如果没有对应的代码，第一个核函数就会失败，报错
     `no kernel image is available for execution on the device`。主版本相同、次版本较低的代码也能运行（sm_86 可在 8.9 上运行）。
 
     解决：安装带有该 GPU 代码的构建。太新的 GPU 需要更新的 PyTorch：Blackwell 从 2.7 的 cu128 起支持。太旧的 GPU
@@ -146,12 +146,12 @@ def _code_for(reported: str | None, capability: str, code: compat.TorchCode, mac
 
 
 def _no_code(name: str, capability: str, machine: Machine, torch: TorchBuild, evidence: tuple[Evidence, ...]) -> Finding:
-    better = tr("Install the newest build that has code for every GPU here.", "安装带有这里每个 GPU 代码的最新构建。")
+    better = tr("Install the newest build that has code for every GPU here.", "安装包含本机所有 GPU 代码的最新构建。")
     return Finding(
         status=Status.FAIL,
         summary=tr(
             f"PyTorch {torch.version} has no code for {name} (compute capability {capability}): the first kernel will fail",
-            f"PyTorch {torch.version} 没有适合 {name}（计算能力 {capability}）的代码：第一个内核就会失败",
+            f"PyTorch {torch.version} 没有适合 {name}（计算能力 {capability}）的代码：第一个核函数就会失败",
         ),
         why=tr(
             "The build was compiled for other GPU generations; is_available() is True all the same.",
@@ -174,7 +174,7 @@ def _only_ptx(name: str, machine: Machine, torch: TorchBuild, evidence: tuple[Ev
             f"PyTorch 只以 PTX 形式支持 {name}：首次启动时由驱动编译，需要几分钟",
         )
         return Finding(status=Status.INFO, summary=summary, evidence=evidence)
-    better = tr("Install the newest build that has machine code for every GPU here.", "安装带有这里每个 GPU 机器码的最新构建。")
+    better = tr("Install the newest build that has machine code for every GPU here.", "安装包含本机所有 GPU 机器码的最新构建。")
     wanted = tr(f"one of CUDA {torch.cuda} or newer", f"支持 CUDA {torch.cuda} 或更新 CUDA 的版本")
     return Finding(
         status=Status.FAIL,

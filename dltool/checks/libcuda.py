@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from dltool import compat
 from dltool.checks import check
 from dltool.checks.driver import has_gpu
 from dltool.checks.loader import loaded, without_variable
@@ -48,11 +49,6 @@ def of_machine(machine: Machine) -> LibCuda | None:
         return LibCuda(found.path, real, number[1] if number else None, found.found_by, found.size_bytes)
     path = machine.driver.libcuda
     return LibCuda(path, path, None, "dynamic loader", None) if path else None
-
-
-def same_version(one: str, other: str) -> bool:
-    """Equal as far as both go: "550.54" is the version of "550.54.15" too."""
-    return all(a == b for a, b in zip(one.split("."), other.split("."), strict=False))
 
 
 @check(
@@ -181,7 +177,7 @@ def libcuda_mismatched(machine: Machine) -> Iterator[Finding]:
     elif library.version is None or module is None:
         summary = tr("the version of libcuda or of the kernel module is not known", "libcuda 或内核模块的版本未知")
         yield Finding(status=Status.SKIP, summary=summary)
-    elif same_version(library.version, module):
+    elif compat.agree(library.version, module):
         summary = tr(f"libcuda and the kernel module are both {module}", f"libcuda 与内核模块的版本都是 {module}")
         yield Finding(status=Status.PASS, summary=summary, evidence=evidence)
     else:

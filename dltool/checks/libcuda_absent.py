@@ -1,4 +1,4 @@
-"""Whether programs get the driver's CUDA library at all."""
+"""Whether programs get the driver's libraries at all, under WSL those of Windows."""
 
 from __future__ import annotations
 
@@ -98,3 +98,57 @@ def _remedies(machine: Machine) -> tuple[Remedy, ...]:
         risk=Risk.ROOT,
     )
     return (look, install)
+
+
+@check(
+    "wsl-libraries-not-found",
+    caused_by=("libcuda-mismatched",),
+    zh="""在 WSL 中，程序能否找到 Windows 提供的驱动库？
+
+    WSL 把 Windows 驱动的 libcuda 和 libnvidia-ml 放在 /usr/lib/wsl/lib，由 /etc/ld.so.conf.d/ld.wsl.conf 加入搜索路径。
+    该文件被删除或 ldconfig 没有运行时，程序找不到 GPU，而 `nvidia-smi` 可能仍能用完整路径运行。
+
+    解决：`echo /usr/lib/wsl/lib | sudo tee /etc/ld.so.conf.d/ld.wsl.conf`，然后 `sudo ldconfig`。
+
+    预防：不要在 WSL 里安装 Linux 版驱动，它会改写这些路径。""",
+)
+def wsl_libraries_not_found(machine: Machine) -> Iterator[Finding]:
+    """Under WSL: do programs find the driver's libraries that Windows provides?
+
+    WSL puts the libcuda and libnvidia-ml of the Windows driver into /usr/lib/wsl/lib, and /etc/ld.so.conf.d/ld.wsl.conf
+    makes the loader look there. Where that file is gone, or ldconfig did not run, no program finds the GPU, though
+    `nvidia-smi` may run by its full path.
+
+    Mend: `echo /usr/lib/wsl/lib | sudo tee /etc/ld.so.conf.d/ld.wsl.conf`, then `sudo ldconfig`.
+
+    Prevent: install no Linux driver inside WSL, which changes these paths.
+
+    See: https://docs.nvidia.com/cuda/wsl-user-guide/index.html https://learn.microsoft.com/en-us/windows/wsl/wsl-config
+    """
+    there = machine.driver.wsl_libraries
+    if not machine.os.wsl or not there:
+        yield Finding(status=Status.SKIP, summary=tr("no libraries of a Windows driver", "没有 Windows 驱动的库"))
+        return
+    wanted = (("libcuda", machine.driver.libcuda), ("libnvidia-ml", machine.driver.nvml_library))
+    lost = [name for name, found in wanted if found is None and any(path.startswith(f"{name}.") for path in there)]
+    if not lost:
+        yield Finding(
+            status=Status.PASS, summary=tr("the libraries of the Windows driver are found", "能找到 Windows 驱动的库")
+        )
+        return
+    yield Finding(
+        status=Status.FAIL,
+        summary=tr(
+            f"{' and '.join(lost)} of the Windows driver lie in /usr/lib/wsl/lib, where programs do not look",
+            f"Windows 驱动的 {'、'.join(lost)} 在 /usr/lib/wsl/lib 中，但程序不会去那里找",
+        ),
+        evidence=(Evidence(fact="libraries", value=" ".join(there), read_from="/usr/lib/wsl/lib"),),
+        remedies=(
+            Remedy(
+                text=tr("Make the loader look there.", "让加载器搜索该目录。"),
+                commands=("echo /usr/lib/wsl/lib | sudo tee /etc/ld.so.conf.d/ld.wsl.conf", "sudo ldconfig"),
+                risk=Risk.ROOT,
+            ),
+        ),
+        scope=Scope.HOST,
+    )

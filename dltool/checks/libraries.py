@@ -69,7 +69,7 @@ def _by_directories(machine: Machine) -> Finding:
                 "LD_LIBRARY_PATH 没有用其他版本遮住 PyTorch 的任何库",
             ),
         )
-    older = [(found, own) for found, own in different if _is_older(found, own)]
+    older = [(found, own) for found, own in different if compat.is_older(found.version, own.version)]
     fatal = [(found, own) for found, own in older if found.soname.startswith(_BY_RUNPATH)]
     known = [pair for pair in different if pair[0].version and pair[1].version]
     shown, own = (fatal or older or known or different)[0]
@@ -196,9 +196,4 @@ def _same_release(one: Library, other: Library) -> bool:
     """Equal as far as both are known: a file has three numbers where its wheel has four."""
     if one.version is None or other.version is None:
         return False
-    return all(a == b for a, b in zip(one.version.split("."), other.version.split("."), strict=False))
-
-
-def _is_older(found: Library, own: Library) -> bool:
-    have, wanted = compat.known_version(found.version), compat.known_version(own.version)
-    return have is not None and wanted is not None and have < wanted
+    return compat.agree(one.version, other.version)

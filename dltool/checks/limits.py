@@ -109,11 +109,8 @@ def open_files_low(machine: Machine) -> Iterator[Finding]:
     """
     soft, hard = machine.limits.open_files_soft, machine.limits.open_files_hard
     evidence = (Evidence(fact="RLIMIT_NOFILE", value=soft, read_from="getrlimit"),)
-    if "limits" in machine.gaps:
-        reason = machine.gaps["limits"]
-        yield Finding(
-            status=Status.UNKNOWN, summary=tr(f"the limits could not be read: `{reason}`", f"无法读取限制：`{reason}`")
-        )
+    if (unread := unread_limits(machine)) is not None:
+        yield unread
     elif soft is None:
         says = tr("a process may open any number of files", "一个进程可以打开任意多的文件")
         yield Finding(status=Status.PASS, summary=says)
@@ -127,6 +124,15 @@ def open_files_low(machine: Machine) -> Iterator[Finding]:
             f"一个进程只能打开 {soft} 个文件：DataLoader 的 worker 会因打开的文件过多而失败",
         )
         yield Finding(status=Status.WARN, summary=says, evidence=evidence, remedies=_more_files(machine, soft))
+
+
+def unread_limits(machine: Machine) -> Finding | None:
+    """That the limits of this process could not be read; None where they could."""
+    reason = machine.gaps.get("limits")
+    if reason is None:
+        return None
+    says = tr(f"the limits could not be read: {reason}", f"无法读取资源限制：{reason}")
+    return Finding(status=Status.UNKNOWN, summary=says)
 
 
 def _default_of_files(machine: Machine, soft: int, evidence: tuple[Evidence, ...]) -> Finding:
@@ -171,7 +177,7 @@ def _more_files(machine: Machine, soft: int) -> tuple[Remedy, ...]:
     各种库会按看到的处理器数量启动线程。配额更小时，内核会在每个周期的一部分时间里让它们全部停下：
     比用较少的线程更慢，而且会卡顿。
 
-    解决：按配额设置线程数：`export OMP_NUM_THREADS=配额`，DataLoader 的 `num_workers` 也不要超过它；
+    解决：按配额设置线程数：`export OMP_NUM_THREADS=QUOTA`，DataLoader 的 `num_workers` 也不要超过它；
     或给容器更多处理器时间：`docker run --cpus=N`，在 Kubernetes 中提高 `limits.cpu`。
 
     预防：在作业模板中让 OMP_NUM_THREADS 与 CPU 配额一起设置；需要稳定性能时用 `--cpuset-cpus` 绑定处理器，而不是配额。

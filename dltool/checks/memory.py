@@ -33,7 +33,7 @@ FAULTS: dict[str, Callable[[Gpu], bool]] = {
     遇到它的程序会被终止，数据丢失。从 Ampere 起，驱动会隔离出错的行并继续工作；更早的 GPU 必须复位。
     ECC 已纠正的错误和以前的错误不算故障。
 
-    解决：停止该 GPU 上的程序，运行 `sudo nvidia-smi --gpu-reset -i 序号` 或重启机器，从检查点重新开始训练。
+    解决：停止该 GPU 上的程序，运行 `sudo nvidia-smi --gpu-reset -i INDEX` 或重启机器，从检查点重新开始训练。
     复位后又出现的，把 `sudo nvidia-bug-report.sh` 的结果交给管理方或厂商，请其更换板卡。
 
     预防：定期保存检查点；监控 `nvidia-smi -q -d ECC,ROW_REMAPPER` 的计数；不可纠正错误反复出现的 GPU 不再参与调度。
@@ -143,7 +143,7 @@ def _not_counted(machine: Machine) -> Finding:
 
     从 Ampere 起，备用行会顶替出错的行，但要到下次复位才生效。在此之前 GPU 仍可工作，只是再次出现同样错误的风险更大。
 
-    解决：在方便的时候停止该 GPU 上的程序，运行 `sudo nvidia-smi --gpu-reset -i 序号` 或重启机器。
+    解决：在方便的时候停止该 GPU 上的程序，运行 `sudo nvidia-smi --gpu-reset -i INDEX` 或重启机器。
 
     预防：显存出错无法避免；把 `nvidia-smi -q -d ROW_REMAPPER` 中的 Pending 纳入监控，在两次任务之间复位。
     """,
@@ -218,7 +218,7 @@ def rows_remap_failed(machine: Machine) -> Iterator[Finding]:
 
     在 Ampere 之前，出错的页会被停用（最多 64 页），重新加载驱动后才生效。
 
-    解决：停止该 GPU 上的程序，运行 `sudo nvidia-smi --gpu-reset -i 序号`，或重启机器。
+    解决：停止该 GPU 上的程序，运行 `sudo nvidia-smi --gpu-reset -i INDEX`，或重启机器。
 
     预防：监控 `nvidia-smi -q -d PAGE_RETIREMENT`；停用页接近上限的 GPU 应及早安排更换。
     """,

@@ -18,8 +18,8 @@ from dltool.results import Evidence, Finding, Remedy, Risk, Status
 
     打开了 MIG 却没有划分实例时，CUDA 找不到任何设备，尽管 nvidia-smi 列出了这块 GPU。
 
-    解决：用 `sudo nvidia-smi mig -i 序号 -lgip` 列出可用的规格，再用 `sudo nvidia-smi mig -i 序号 -cgi 0 -C` 创建实例；
-    或用 `sudo nvidia-smi -i 序号 -mig 0` 关闭 MIG。
+    解决：用 `sudo nvidia-smi mig -i INDEX -lgip` 列出可用的规格，再用 `sudo nvidia-smi mig -i INDEX -cgi 0 -C` 创建实例；
+    或用 `sudo nvidia-smi -i INDEX -mig 0` 关闭 MIG。
 
     预防：实例在重启后会消失，而 MIG 模式在 Ampere 上会保留：用 nvidia-mig-parted 之类的服务在开机时创建实例。
     """,

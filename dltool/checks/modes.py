@@ -20,7 +20,7 @@ from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
     在独占模式下，第二个程序会得到 `all CUDA-capable devices are busy or unavailable`，而显存看上去是空闲的；
     在禁止模式下，每个程序都会如此。调度器会有意设置独占模式。
 
-    解决：`sudo nvidia-smi -i 序号 -c DEFAULT` 恢复共享；若独占是调度器有意设的，就换一块 GPU 或等待。
+    解决：`sudo nvidia-smi -i INDEX -c DEFAULT` 恢复共享；若独占是调度器有意设的，就换一块 GPU 或等待。
     多个进程要共享一块独占的 GPU 时使用 MPS。
 
     预防：只由一处设置计算模式（调度器的 prolog 和 epilog），作业结束后恢复默认。
@@ -170,7 +170,7 @@ def _of_server(gpu: Gpu) -> bool:
     通过小于显存的 BAR1 窗口，经 PCIe 的点对点拷贝和 GPUDirect 只能用到一部分显存。多数程序察觉不到；
     消费级显卡除非打开 Resizable BAR，否则只有 256 MiB。
 
-    解决：在意的话，在固件设置（BIOS）中打开 Above 4G Decoding 和 Resizable BAR（并关闭 CSM），再重启；
+    解决：如有需要，可在固件设置（BIOS）中打开 Above 4G Decoding 和 Resizable BAR（并关闭 CSM），再重启；
     旧主板可能要先更新固件。
 
     预防：装机时就打开这两项，更新固件后复查一次：`nvidia-smi -q -d MEMORY` 会显示 BAR1 的大小。
@@ -217,6 +217,6 @@ def _larger_bar() -> Remedy:
     return Remedy(
         text=tr(
             "If it matters: switch on Above 4G Decoding and Resizable BAR in the firmware's setup.",
-            "在意的话，在固件设置中打开 Above 4G Decoding 和 Resizable BAR。",
+            "如有需要，可在固件设置（BIOS）中打开 Above 4G Decoding 和 Resizable BAR。",
         )
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dltool.checks import check
+from dltool.checks.driver import SYSFS
 from dltool.checks.hardware import named, no_answer
-from dltool.checks.pcie import SYSFS, device_of
+from dltool.checks.pcie import device_of
 from dltool.checks.visibility import visible_gpus
 from dltool.lang import tr
 from dltool.machine import Gpu, Machine

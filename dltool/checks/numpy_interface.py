@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from dltool.checks import check
-from dltool.checks.distributions import listed, question, unread
-from dltool.checks.packages import install_torch, installed_torch, pip
+from dltool.checks.packages import install_torch, installed_torch, listed, pip, question, unread
 from dltool.compat import rules_packages
 from dltool.lang import tr
 from dltool.machine import Machine
@@ -25,7 +24,7 @@ from dltool.results import Finding, Remedy, Status
 
     解决：`pip install "numpy<2"`，或换用 2.3 及更新的 PyTorch（Windows 上 2.4.1 及更新）。
 
-    预防：在依赖文件中固定 NumPy 的大版本（`numpy<2`），并把 PyTorch 与 NumPy 放在同一条安装命令里。
+    预防：在依赖文件中固定 NumPy 的主版本（`numpy<2`），并把 PyTorch 与 NumPy 放在同一条安装命令里。
     """,
 )
 def numpy_mismatched(machine: Machine) -> Iterator[Finding]:

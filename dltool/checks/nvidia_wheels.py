@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from dltool.checks import check
-from dltool.checks.packages import installed_torch, no_environment, pip, pip_uninstall, same_torch
+from dltool.checks.packages import installed_torch, no_python, pip, pip_uninstall, same_torch, unread
 from dltool.lang import tr
 from dltool.machine import Machine, PythonEnv
 from dltool.results import Evidence, Finding, Remedy, Status
@@ -46,7 +46,7 @@ def nvidia_wheels_mixed(machine: Machine) -> Iterator[Finding]:
     """
     python = machine.python
     if python is None:
-        yield no_environment(machine)
+        yield unread(machine) or no_python()
         return
     parts = _by_part(python)
     clashing = sorted(wheel for wheels in parts.values() if len(wheels) > 1 for wheel in wheels)

@@ -1,4 +1,4 @@
-"""The Python environment that is judged: its PyTorch, its install command, and the remedies that consist of installing."""
+"""The Python environment that is judged: its PyTorch and other packages, its install command, and remedies by installing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from dltool import compat
 from dltool.checks.visibility import visible_gpus
 from dltool.lang import tr
-from dltool.machine import Machine, PythonEnv, TorchBuild
-from dltool.results import Finding, Remedy, Status
+from dltool.machine import Distribution, Machine, PythonEnv, TorchBuild
+from dltool.results import Evidence, Finding, Remedy, Status
 
 COMPANIONS = ("torchvision", "torchaudio")
 """Distributions that are compiled against one PyTorch and published with it."""
@@ -21,11 +23,32 @@ def installed_torch(machine: Machine) -> TorchBuild | None:
     return machine.python.torch if machine.python else None
 
 
-def no_environment(machine: Machine) -> Finding:
-    """What a check answers where nothing is known of the Python environment."""
+def unread(machine: Machine) -> Finding | None:
+    """That the environment could not be read; None where it could."""
+    if machine.python is not None:
+        return None
     reason = machine.why_missing("python")
-    summary = tr(f"the Python environment could not be read: {reason}", f"无法读取 Python 环境：{reason}")
-    return Finding(status=Status.UNKNOWN, summary=summary)
+    return Finding(
+        status=Status.UNKNOWN,
+        summary=tr(f"the Python environment could not be read: {reason}", f"无法读取 Python 环境：{reason}"),
+    )
+
+
+def no_python() -> Finding:
+    """There is nothing to look at."""
+    return Finding(status=Status.SKIP, summary=tr("no Python", "没有 Python"))
+
+
+def listed(found: Distribution) -> Evidence:
+    """A distribution, its version and where it lies."""
+    return Evidence(fact=found.name, value=found.version, read_from=found.location)
+
+
+def question(machine: Machine, packages: dict[str, str]) -> compat.Question:
+    """What the machine has together with these packages only, as a question to the compatibility tables."""
+    asked = compat.of_machine(machine)
+    known = tuple(capability for capability in asked.compute_capabilities if compat.known_version(capability))
+    return replace(asked, packages=packages, compute_capabilities=known)
 
 
 def pip(python: PythonEnv) -> str:
@@ -50,6 +73,19 @@ def pip_uninstall(python: PythonEnv) -> str:
 def bare(package: str) -> str:
     """The name of a package that is written with its version: "flash-attn 2.8.3" is flash-attn."""
     return package.partition(" ")[0]
+
+
+def unread_wheels(machine: Machine) -> Iterator[tuple[Distribution, compat.WheelFacts]]:
+    """Distributions whose compiled files were not read, with what reports say of their published wheels.
+
+    On Linux only, and not on Jetson or from conda, which have builds of their own.
+    """
+    if machine.python is None or machine.os.system != "Linux" or machine.os.tegra:
+        return
+    read = {bare(extension.package) for extension in machine.python.extensions}
+    for found in machine.python.distributions:
+        if found.name not in read and found.installer not in ("conda", None):
+            yield found, compat.wheel_facts(found.name, found.version)
 
 
 def from_source(package: str) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from dltool.catalog import Board
 from dltool.checks import check
+from dltool.checks.driver import SYSFS
 from dltool.checks.hardware import (
     about,
     bare_metal,
     indices,
+    is_busy,
     is_laptop,
     is_recent,
     named,
@@ -26,10 +28,8 @@ from dltool.live import board_of
 from dltool.machine import Gpu, KernelEvent, Machine, PciDevice, PcieLink
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 
-SYSFS = "/sys/bus/pci/devices"
 _GENERATIONS = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6}
 """Of the speed of one lane in GT/s."""
-_BUSY_PERCENT = 50
 _MANY_REPLAYS = 1000
 
 
@@ -144,7 +144,7 @@ def _slow_under_load(gpu: Gpu, slot: PcieLink | None) -> bool:
     best = gpu.pcie_generation_max or 0
     if slot is not None and slot.gt_per_s_max is not None:
         best = min(best, _GENERATIONS.get(slot.gt_per_s_max, best))
-    busy = (gpu.utilization_percent or 0) >= _BUSY_PERCENT and gpu.performance_state in (0, 1, 2)
+    busy = is_busy(gpu) and gpu.performance_state in (0, 1, 2)
     return busy and gpu.pcie_generation is not None and gpu.pcie_generation < best
 
 
@@ -217,19 +217,7 @@ def pcie_errors(machine: Machine) -> Iterator[Finding]:
     if lost:
         yield _uncorrected(machine, lost, counters)
     elif ours or replays:
-        where = _places(ours) or named(replays)
-        old = any(event.kind == "aer_uncorrected" for event in ours)
-        yield Finding(
-            status=Status.INFO,
-            summary=tr(
-                f"errors on the PCI bus, the uncorrected ones more than a day old: {where}",
-                f"PCI 总线上有错误，其中未纠正的发生在一天以前：{where}",
-            )
-            if old
-            else tr(f"corrected errors on the PCI bus: {where}", f"PCI 总线上有已纠正的错误：{where}"),
-            evidence=(*told(machine, ours), *counters),
-            devices=indices(machine, ours) or tuple(gpu.index for gpu in replays),
-        )
+        yield _lived_through(machine, ours, replays, counters)
     elif log is None and not any(gpu.pcie_replays is not None for gpu in machine.gpus):
         yield Finding(
             status=Status.SKIP,
@@ -239,6 +227,24 @@ def pcie_errors(machine: Machine) -> Iterator[Finding]:
         )
     else:
         yield Finding(status=Status.PASS, summary=tr("no error on the links is known", "链路上没有已知的错误"))
+
+
+def _lived_through(machine: Machine, ours: list[KernelEvent], replays: list[Gpu], counters: tuple[Evidence, ...]) -> Finding:
+    """Errors that were corrected, or are long over."""
+    where = _places(ours) or named(replays)
+    if any(event.kind == "aer_uncorrected" for event in ours):
+        summary = tr(
+            f"errors on the PCI bus, the uncorrected ones more than a day old: {where}",
+            f"PCI 总线上有错误，其中未纠正的发生在一天以前：{where}",
+        )
+    else:
+        summary = tr(f"corrected errors on the PCI bus: {where}", f"PCI 总线上有已纠正的错误：{where}")
+    return Finding(
+        status=Status.INFO,
+        summary=summary,
+        evidence=(*told(machine, ours), *counters),
+        devices=indices(machine, ours) or tuple(gpu.index for gpu in replays),
+    )
 
 
 def _on_the_way(machine: Machine) -> list[KernelEvent]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dltool.checks import check
+from dltool.checks.driver import SYSFS
 from dltool.checks.hardware import bare_metal
-from dltool.checks.pcie import SYSFS
 from dltool.lang import tr
 from dltool.live import board_of
 from dltool.machine import Gpu, Machine, PciDevice, PciPort
@@ -114,7 +114,7 @@ def _without_p2p(text: str) -> Remedy:
     访问控制服务（ACS）会把设备之间的数据先送到处理器：对虚拟机是对的，但会使物理机上的 NCCL 变慢或挂起。
 
     解决：没有虚拟机需要它时，在固件设置（BIOS）中关闭 ACS，连同 I/O 虚拟化（VT-d 或 AMD-Vi）一起关闭；
-    或用 `sudo setpci -s 端口 ECAP_ACS+6.w=0000` 逐个端口关闭，下次重启前有效。
+    或用 `sudo setpci -s PORT ECAP_ACS+6.w=0000` 逐个端口关闭，下次重启前有效。
     必须保留 ACS 时，用 `export NCCL_P2P_DISABLE=1`。
 
     预防：物理机装机时就在固件中关闭；若只能用 setpci，就写成开机时运行的 systemd 服务。

@@ -1,4 +1,4 @@
-"""Power limits below what a GPU was built for."""
+"""Less power than a GPU was built for: limits of boards, modes of a Jetson."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SAME = 0.02
     低于默认值的功耗上限会在负载下降低频率。所有 GPU 都有的轻微限制是人为设定的；只有一块 GPU 低于其他同型号的，
     或远低于默认值的，则是设错了，或服务器认为某个电源不可靠。
 
-    解决：没有人需要这个限制时，恢复默认值：`sudo nvidia-smi -i 序号 -pl 瓦数`，默认值见 `nvidia-smi -q -d POWER`。
+    解决：没有人需要这个限制时，恢复默认值：`sudo nvidia-smi -i INDEX -pl WATTS`，默认值见 `nvidia-smi -q -d POWER`。
     设好后又变回去的，检查供电线、冗余电源和服务器的管理控制器（BMC）。
 
     预防：需要限制功耗时，用开机时运行的 systemd 服务统一设定并写明原因；开启持久模式，设置才不会丢失。
@@ -120,3 +120,41 @@ def _limits(gpus: list[Gpu]) -> tuple[Evidence, ...]:
 
 def _share(gpu: Gpu) -> float:
     return (gpu.power_limit_w or 0) / (gpu.power_limit_default_w or 1)
+
+
+@check(
+    "jetson-power-mode",
+    zh="""Jetson 是否运行在最高功率模式？
+
+    nvpmodel 的模式会限制 CPU 核数、GPU 频率和功率；出厂常为 15W 或 30W。这往往是有意的（散热、供电），所以只作提示。
+
+    解决：`sudo nvpmodel -m 0` 切换到 MAXN，再用 `sudo jetson_clocks` 固定最高频率；部分切换需要重启。
+
+    预防：测性能前先记下 `nvpmodel -q` 的结果。""",
+)
+def jetson_power_mode(machine: Machine) -> Iterator[Finding]:
+    """Does a Jetson run in its mode of highest power?
+
+    The mode that nvpmodel set limits processor cores, GPU clock and power; boards often come with 15W or 30W. That is often
+    meant (cooling, supply): it is only noted.
+
+    Mend: `sudo nvpmodel -m 0` for MAXN, then `sudo jetson_clocks` to hold the highest clocks; some changes need a restart.
+
+    Prevent: write down what `nvpmodel -q` says before anything is measured.
+
+    See: https://docs.nvidia.com/jetson/
+    """
+    mode = machine.os.tegra_power_mode
+    if not machine.os.tegra:
+        yield Finding(status=Status.SKIP, summary=tr("no Jetson", "不是 Jetson"))
+    elif mode is None:
+        yield Finding(status=Status.SKIP, summary=tr("nvpmodel has set no mode", "nvpmodel 没有设置模式"))
+    elif mode.upper().startswith("MAXN"):
+        yield Finding(status=Status.PASS, summary=tr(f"power mode {mode}", f"功率模式 {mode}"))
+    else:
+        yield Finding(
+            status=Status.INFO,
+            summary=tr(f"power mode {mode}: not the highest", f"功率模式 {mode}：不是最高"),
+            why=tr("`sudo nvpmodel -m 0` takes the highest.", "`sudo nvpmodel -m 0` 可切换到最高。"),
+            evidence=(Evidence(fact="power mode", value=mode, read_from="/var/lib/nvpmodel/status"),),
+        )

@@ -1,15 +1,19 @@
-"""How exactly is computed: whether float32 may use the tensor cores."""
+"""How exactly is computed: whether float32 may use the tensor cores, and whether the GPUs know bfloat16."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dltool import compat
 from dltool.catalog import architectures
 from dltool.checks import check
 from dltool.checks.packages import installed_torch
+from dltool.checks.visibility import visible_gpus
 from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.results import Finding, Remedy, Status
+
+_BF16_FROM = "8.0"
 
 
 @check(
@@ -83,3 +87,52 @@ def _off_by_default() -> str:
         "float32 matrix products leave the tensor cores unused unless the program asks for TF32",
         "除非程序要求使用 TF32，否则 float32 矩阵乘法不会用到张量核心",
     )
+
+
+@check(
+    "bf16-emulated",
+    zh="""GPU 能否直接计算 bfloat16？
+
+    Ampere（计算能力 8.0）之前的 GPU 没有 bfloat16 运算单元。torch.cuda.is_bf16_supported() 仍可能返回 True，
+    因为它把模拟也算在内：程序能跑，但比 float16 慢好几倍。
+
+    解决：在这些 GPU 上改用 float16，例如 `torch.autocast("cuda", dtype=torch.float16)` 并配合 GradScaler；
+    vLLM 用 `--dtype half`。
+
+    预防：选择精度前查看计算能力：`torch.cuda.get_device_capability() >= (8, 0)`。""",
+)
+def bf16_emulated(machine: Machine) -> Iterator[Finding]:
+    """Do the GPUs compute in bfloat16 themselves?
+
+    GPUs before Ampere (compute capability 8.0) have no units for it. torch.cuda.is_bf16_supported() can be True all the same,
+    for it counts emulation: programs run, several times slower than in float16.
+
+    Mend: use float16 on these, as in `torch.autocast("cuda", dtype=torch.float16)` with a GradScaler; in vLLM `--dtype half`.
+
+    Prevent: look at the compute capability before a precision is chosen: `torch.cuda.get_device_capability() >= (8, 0)`.
+
+    See: https://docs.nvidia.com/cuda/cuda-c-programming-guide/ https://pytorch.org/docs/stable/amp.html
+    """
+    torch = installed_torch(machine)
+    able = [(gpu, one) for gpu in visible_gpus(machine) if (one := compat.known_version(gpu.compute_capability))]
+    old = [gpu for gpu, capability in able if capability < compat.version(_BF16_FROM)]
+    if torch is None or torch.cuda is None or not able:
+        yield Finding(
+            status=Status.SKIP, summary=tr("no PyTorch with CUDA beside a known GPU", "没有 CUDA 版 PyTorch 与已知 GPU 并存")
+        )
+    elif not old:
+        yield Finding(status=Status.PASS, summary=tr("bfloat16 is computed by the GPUs themselves", "GPU 可直接计算 bfloat16"))
+    else:
+        named = tr(", ", "、").join(
+            dict.fromkeys(
+                tr(f"{gpu.name} ({gpu.compute_capability})", f"{gpu.name}（{gpu.compute_capability}）") for gpu in old
+            )
+        )
+        yield Finding(
+            status=Status.INFO,
+            summary=tr(
+                f"bfloat16 is only emulated on {named}: float16 is faster", f"{named} 只能模拟 bfloat16：用 float16 更快"
+            ),
+            why=tr("Units for it came with compute capability 8.0.", "计算能力 8.0 才开始有相应的运算单元。"),
+            devices=tuple(gpu.index for gpu in old),
+        )

@@ -125,10 +125,10 @@ def infiniband_port_slow(machine: Machine) -> Iterator[Finding]:
     caused_by=("driver-not-answering", "driver-missing"),
     zh="""InfiniBand 网卡能否直接读写 GPU 显存（GPUDirect RDMA）？
 
-    这需要 nvidia_peermem 内核模块，或在 5.12 以上的内核上使用开放内核模块（DMA-BUF）。两者都没有时，NCCL 的数据要绕经主存，
+    这需要 nvidia_peermem 内核模块，或在 5.12 以上的内核上使用开源内核模块（DMA-BUF）。两者都没有时，NCCL 的数据要绕经主存，
     多机训练的带宽往往只剩一半。
 
-    解决：`sudo modprobe nvidia-peermem`，并写入 /etc/modules-load.d 以便开机加载；也可改用驱动的开放内核模块。
+    解决：`sudo modprobe nvidia-peermem`，并写入 /etc/modules-load.d 以便开机加载；也可改用驱动的开源内核模块。
 
     预防：先安装网卡驱动（DOCA-OFED），再安装 GPU 驱动，这样 nvidia_peermem 才会一并编译。""",
 )
@@ -164,7 +164,7 @@ def gpudirect_rdma_missing(machine: Machine) -> Iterator[Finding]:
         summary = tr(f"whether the GPUs can be reached by RDMA is not known: {reason}", f"无法得知 RDMA 能否直达 GPU：{reason}")
         yield Finding(status=Status.UNKNOWN, summary=summary)
     elif driver.kernel_module_open and kernel >= compat.version(_DMABUF_KERNEL):
-        summary = tr("the open kernel module shares GPU memory by DMA-BUF", "开放内核模块可通过 DMA-BUF 共享显存")
+        summary = tr("the open kernel module shares GPU memory by DMA-BUF", "开源内核模块可通过 DMA-BUF 共享显存")
         yield Finding(status=Status.PASS, summary=summary)
     else:
         yield _no_way_to_the_gpus(machine)
@@ -180,7 +180,7 @@ def _no_way_to_the_gpus(machine: Machine) -> Finding:
         ),
         why=tr(
             f"DMA-BUF, the other way, needs the open kernel module and kernel {_DMABUF_KERNEL}; here it is {flavour}.",
-            f"另一条途径 DMA-BUF 需要开放内核模块和 {_DMABUF_KERNEL} 以上的内核；此处是{flavour}模块。",
+            f"另一条途径 DMA-BUF 需要开源内核模块和 {_DMABUF_KERNEL} 以上的内核；此处是{flavour}模块。",
         ),
         evidence=(
             Evidence(fact="loaded modules", value=" ".join(machine.driver.modules or ()), read_from="/sys/module"),

@@ -25,7 +25,7 @@ _NOTHING_ASKED = re.compile(r"\bto \S+ \(None\)")
     某些错误之后，GPU 看起来一切正常，但每个程序都会得到 `CUDA-capable device(s) is/are busy or unavailable`。
     R570 及以后的驱动通过 NVML 说明需要做什么；更早的驱动只写在内核日志里。
 
-    解决：停止该 GPU 上的所有程序（`sudo fuser -v /dev/nvidia*` 可以列出它们），再运行 `sudo nvidia-smi --gpu-reset -i 序号`；
+    解决：停止该 GPU 上的所有程序（`sudo fuser -v /dev/nvidia*` 可以列出它们），再运行 `sudo nvidia-smi --gpu-reset -i INDEX`；
     被拒绝或驱动要求重启时，重启机器。随后查看 `dltool doctor --only gpu-xid`，弄清是什么错误引起的。
 
     预防：监控 Xid；出现要求复位的错误后先停止向该节点调度，复位后再恢复。

@@ -9,9 +9,8 @@ from msgspec.structs import replace
 
 from dltool import compat
 from dltool.checks import check
-from dltool.checks.distributions import listed, no_python, question, unread
 from dltool.checks.driver import has_gpu
-from dltool.checks.packages import bare, installed_torch, pip
+from dltool.checks.packages import bare, installed_torch, listed, no_python, pip, question, unread, unread_wheels
 from dltool.compat import rules_stack
 from dltool.compat.packages import stack_components
 from dltool.lang import tr
@@ -28,7 +27,7 @@ _HARMLESS = frozenset({"python", "cuda minor", "cudnn", "platform"})
     caused_by=("environment-broken", "torch-cpu-only", "torch-lacks-gpu-code", "driver-too-old", "torch-incomplete"),
     zh="""flash-attn、xformers、bitsandbytes、TensorFlow、ONNX Runtime 等是否与 PyTorch、CUDA 和 GPU 相配？
 
-    含编译代码的包只针对 PyTorch 的某个次版本和 CUDA 的某个大版本；不相配时，导入会报 "undefined symbol"，
+    含编译代码的包只针对 PyTorch 的某个次版本和 CUDA 的某个主版本；不相配时，导入会报 "undefined symbol"，
     或者悄悄地不使用 GPU。wheel 针对什么环境构建，也写在它的版本号里，例如 "+cu12torch2.6cxx11abiFALSE"。
 
     解决：安装与现有 PyTorch、CUDA 和 ABI 对应的 wheel；没有时在本机编译：
@@ -178,7 +177,7 @@ def extension_abi_mismatched(machine: Machine) -> Iterator[Finding]:
         told = tr("which C++ strings PyTorch passes is not known", "不知道 PyTorch 使用哪种 C++ 字符串")
         yield unread(machine) or Finding(status=Status.SKIP, summary=told)
         return
-    extensions = (*python.extensions, *_by_reports(machine, python))
+    extensions = (*python.extensions, *_by_reports(machine))
     others = {one.package: one for one in extensions if one.cxx11_abi not in (None, torch.cxx11_abi)}
     yield from (_other_strings(python, torch, package, one) for package, one in others.items())
     if not others:
@@ -186,19 +185,15 @@ def extension_abi_mismatched(machine: Machine) -> Iterator[Finding]:
         yield Finding(status=Status.PASS, summary=told)
 
 
-def _by_reports(machine: Machine, python: PythonEnv) -> Iterator[Extension]:
-    """What reports say of published wheels, where the files here were not read."""
-    read = {bare(extension.package) for extension in python.extensions}
-    for found in python.distributions if machine.os.system == "Linux" else ():
-        facts = compat.wheel_facts(found.name, found.version)
-        if facts.cxx11_abi is not None and found.name not in (*read, "torch"):
+def _by_reports(machine: Machine) -> Iterator[Extension]:
+    for found, facts in unread_wheels(machine):
+        if facts.cxx11_abi is not None and found.name != "torch":
             package = f"{found.name} {found.version}"
             yield Extension(package=package, path=f"catalog: {facts.source}", cxx11_abi=facts.cxx11_abi)
 
 
 def _other_strings(python: PythonEnv, torch: TorchBuild, package: str, extension: Extension) -> Finding:
     new = extension.cxx11_abi
-    name = package.partition(" ")[0]
     return Finding(
         status=Status.FAIL,
         summary=tr(
@@ -216,7 +211,7 @@ def _other_strings(python: PythonEnv, torch: TorchBuild, package: str, extension
                     "Take another release of it, or compile it here against this PyTorch.",
                     "换用它的另一个版本，或在本机针对现有 PyTorch 编译。",
                 ),
-                commands=(f"{pip(python)} --no-build-isolation --force-reinstall --no-deps {name}",),
+                commands=(f"{pip(python)} --no-build-isolation --force-reinstall --no-deps {bare(package)}",),
             ),
         ),
     )

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dltool import compat
 from dltool.checks import check
 from dltool.checks.loader import loaded, way, without_variable
-from dltool.checks.packages import bare, from_source
+from dltool.checks.packages import from_source, unread_wheels
 from dltool.lang import tr
-from dltool.machine import LoadedLibrary, Machine, PythonEnv
+from dltool.machine import LoadedLibrary, Machine, TorchBuild
 from dltool.results import Evidence, Finding, Remedy, Status
 
 
@@ -218,7 +218,7 @@ def _needs(machine: Machine, family: str) -> Iterator[tuple[str, str, str]]:
         for version in _of_family(python.torch.needs, family):
             yield f"torch {python.torch.version}", python.torch.location, version
     if family == "GLIBC":
-        yield from _by_reports(machine, python)
+        yield from _by_reports(machine, python.torch)
     newest: dict[str, tuple[str, str]] = {}
     for extension in python.extensions:
         for version in _of_family(extension.needs, family):
@@ -227,13 +227,10 @@ def _needs(machine: Machine, family: str) -> Iterator[tuple[str, str, str]]:
     yield from ((package, path, version) for package, (path, version) in newest.items())
 
 
-def _by_reports(machine: Machine, python: PythonEnv) -> Iterator[tuple[str, str, str]]:
-    """What reports say of published wheels, where the files here were not read. conda brings files of its own."""
-    read = {bare(extension.package) for extension in python.extensions}
-    read |= {"torch"} if python.torch is not None and python.torch.needs else set()
-    for found in python.distributions if machine.os.system == "Linux" and not machine.os.tegra else ():
-        facts = compat.wheel_facts(found.name, found.version)
-        if facts.glibc and found.name not in read and found.installer not in ("conda", None):
+def _by_reports(machine: Machine, torch: TorchBuild | None) -> Iterator[tuple[str, str, str]]:
+    read = torch is not None and bool(torch.needs)
+    for found, facts in unread_wheels(machine):
+        if facts.glibc and not (read and found.name == "torch"):
             yield f"{found.name} {found.version}", f"catalog: {facts.source}", facts.glibc
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from dltool.checks import check
+from dltool.checks.driver import SYSFS
 from dltool.checks.hardware import bare_metal
 from dltool.checks.visibility import visible_gpus
 from dltool.lang import tr
@@ -15,9 +16,9 @@ from dltool.results import Evidence, Finding, Status
 
 @check(
     "gpus-far-apart",
-    zh="""选中的几个 GPU 是否彼此靠近？
+    zh="""选中的几块 GPU 是否彼此靠近？
 
-    没有 NVLink 时，两个 GPU 若接在不同的处理器插槽上（`nvidia-smi topo -m` 中的 SYS），之间的数据要跨过插槽互连，
+    没有 NVLink 时，两块 GPU 若接在不同的处理器插槽上（`nvidia-smi topo -m` 中的 SYS），之间的数据要跨过插槽互连，
     比接在同一处理器上的慢，延迟也高。如果本机另有一组同样数量的 GPU 都在一个插槽上，选它们更好。只作提示。
 
     解决：`nvidia-smi topo -m` 查看拓扑，然后用 CUDA_VISIBLE_DEVICES 选同一插槽的 GPU。
@@ -42,7 +43,7 @@ def gpus_far_apart(machine: Machine) -> Iterator[Finding]:
     places = {gpu.index: nodes.get(gpu.pci_bus_id or "") for gpu in machine.gpus}
     linked = any(link.active for gpu in seen for link in gpu.nvlinks or ())
     if not 1 < len(seen) < len(machine.gpus) or linked or not bare_metal(machine) or None in places.values():
-        summary = tr("no choice of several GPUs without NVLink", "没有在无 NVLink 的多个 GPU 中做选择")
+        summary = tr("no choice of several GPUs without NVLink", "没有在无 NVLink 的多块 GPU 中做选择")
         yield Finding(status=Status.SKIP, summary=summary)
         return
     better = _together(machine.gpus, places, len(seen))
@@ -59,8 +60,7 @@ def gpus_far_apart(machine: Machine) -> Iterator[Finding]:
         ),
         why=tr(f"`CUDA_VISIBLE_DEVICES={instead}` takes those.", f"`CUDA_VISIBLE_DEVICES={instead}` 可选用它们。"),
         evidence=tuple(
-            Evidence(fact=f"NUMA node of GPU {gpu.index}", value=places[gpu.index], read_from="/sys/bus/pci/devices")
-            for gpu in seen
+            Evidence(fact=f"NUMA node of GPU {gpu.index}", value=places[gpu.index], read_from=SYSFS) for gpu in seen
         ),
         devices=tuple(gpu.index for gpu in seen),
     )

@@ -1,4 +1,4 @@
-"""The build of PyTorch that is installed: complete for this Python, and one with CUDA where there is a GPU."""
+"""The build of PyTorch that is installed: complete for this Python, and one for the GPUs that are here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dltool import compat
 from dltool.checks import check
 from dltool.checks.driver import has_gpu
-from dltool.checks.packages import install_torch, installed_torch, no_environment, pip, same_torch
+from dltool.checks.packages import install_torch, installed_torch, no_python, pip, same_torch, unread
 from dltool.lang import tr
 from dltool.machine import Machine, PythonEnv, TorchBuild
 from dltool.results import Evidence, Finding, Remedy, Status
@@ -45,7 +45,7 @@ def torch_incomplete(machine: Machine) -> Iterator[Finding]:
     """
     torch, python = installed_torch(machine), machine.python
     if python is None:
-        yield no_environment(machine)
+        yield unread(machine) or no_python()
     elif torch is None:
         yield _no_torch(machine, python)
     elif torch.import_broken:
@@ -156,7 +156,7 @@ def torch_cpu_only(machine: Machine) -> Iterator[Finding]:
 def _cpu_only(machine: Machine, torch: TorchBuild) -> Finding:
     reported = next((gpu.name for gpu in machine.gpus if gpu.name), None)
     gpu = reported or tr("an NVIDIA GPU", "NVIDIA 的 GPU")
-    why = tr("Install the CUDA build that suits this GPU, driver and Python.", "安装适合这个 GPU、驱动和 Python 的 CUDA 构建。")
+    why = tr("Install the CUDA build that suits this GPU, driver and Python.", "安装适合这块 GPU、驱动和 Python 的 CUDA 构建。")
     return Finding(
         status=Status.FAIL,
         summary=tr(
@@ -173,3 +173,56 @@ def _cpu_only(machine: Machine, torch: TorchBuild) -> Finding:
         ),
         remedies=tuple(install_torch(machine, why=why)),
     )
+
+
+@check(
+    "torch-for-other-gpus",
+    caused_by=("torch-incomplete",),
+    zh="""PyTorch 是否为 NVIDIA GPU 构建？
+
+    版本号带 +rocm 的构建用于 AMD GPU，带 +xpu 的用于 Intel GPU。它们不含 CUDA 代码，在 NVIDIA GPU 上
+    torch.cuda.is_available() 为 False。
+
+    解决：卸载后安装 CUDA 构建，命令见本检查给出的建议。
+
+    预防：安装时写明索引，例如 `--index-url https://download.pytorch.org/whl/cu128`，不要照抄针对其他显卡的命令。""",
+)
+def torch_for_other_gpus(machine: Machine) -> Iterator[Finding]:
+    """Is PyTorch built for GPUs of NVIDIA?
+
+    A build with +rocm in its version is for AMD's GPUs, one with +xpu for Intel's. They hold no CUDA code: beside an NVIDIA GPU
+    torch.cuda.is_available() is False.
+
+    Mend: install the CUDA build; this check names the command.
+
+    Prevent: name the index when installing, as in `--index-url https://download.pytorch.org/whl/cu128`, and copy no command
+    that is meant for other cards.
+
+    See: https://pytorch.org/get-started/locally/
+    """
+    torch = installed_torch(machine)
+    label = torch.version.partition("+")[2] if torch else ""
+    maker = "AMD" if torch and (torch.hip or label.startswith("rocm")) else "Intel" if label.startswith("xpu") else None
+    if torch is None or not has_gpu(machine):
+        yield Finding(status=Status.SKIP, summary=tr("no PyTorch beside an NVIDIA GPU", "没有与 NVIDIA GPU 并存的 PyTorch"))
+    elif maker is None:
+        yield Finding(
+            status=Status.PASS,
+            summary=tr("PyTorch is not built for another maker's GPUs", "PyTorch 不是为其他厂商的 GPU 构建的"),
+        )
+    else:
+        yield Finding(
+            status=Status.FAIL,
+            summary=tr(
+                f"PyTorch {torch.version} is built for GPUs of {maker}, and the GPU here is NVIDIA's",
+                f"PyTorch {torch.version} 是为 {maker} GPU 构建的，而这里是 NVIDIA GPU",
+            ),
+            why=tr(
+                "It holds no CUDA code: torch.cuda.is_available() is False.",
+                "其中没有 CUDA 代码：torch.cuda.is_available() 为 False。",
+            ),
+            evidence=(Evidence(fact="torch", value=torch.version, read_from=f"{torch.location}/version.py"),),
+            remedies=tuple(
+                install_torch(machine, why=tr("Install the CUDA build that suits this machine.", "安装适合本机的 CUDA 构建。"))
+            ),
+        )

@@ -8,8 +8,7 @@ from msgspec.structs import replace
 
 from dltool import compat, tables
 from dltool.checks import check
-from dltool.checks.distributions import listed, question, unread
-from dltool.checks.packages import installed_torch, pip
+from dltool.checks.packages import installed_torch, listed, pip, question, unread
 from dltool.compat import packages, rules_packages
 from dltool.lang import tr
 from dltool.machine import Distribution, Machine, PythonEnv
@@ -23,7 +22,7 @@ _NAMES = ("triton", "triton-windows", "pytorch-triton")
     caused_by=("environment-broken", "torch-incomplete", "torch-companions-mismatched"),
     zh="""Triton 是否与 PyTorch、驱动以及指定的 PTX 汇编器相配？
 
-    torch.compile 用 Triton 生成内核，而每个 PyTorch 都固定了一个 Triton 版本。换成别的版本、驱动早于 CUDA 12、
+    torch.compile 用 Triton 生成核函数，而每个 PyTorch 都固定了一个 Triton 版本。换成别的版本、驱动早于 CUDA 12、
     或指定了它不认识的 ptxas 时，普通（eager）代码照常运行，torch.compile 则失败。
 
     解决：重新安装同一版本的 PyTorch，pip 会带回它固定的 Triton；驱动太旧时升级到 R525 或更新；`unset TRITON_PTXAS_PATH` 让
@@ -118,7 +117,7 @@ def _old_driver(machine: Machine, triton: Distribution, row: tables.Row) -> Find
         summary=tr(
             f"Triton {triton.version} needs a driver of CUDA {major} ({branch} or later), this one is of CUDA {have}: "
             "torch.compile fails",
-            f"Triton {triton.version} 需要 CUDA {major} 的驱动（{branch} 或更新），而本机驱动属于 CUDA {have}："
+            f"Triton {triton.version} 需要 CUDA {major} 的驱动（{branch} 或更新），而本机驱动只支持到 CUDA {have}："
             "torch.compile 会失败",
         ),
         why=tr(

@@ -19,7 +19,7 @@ _WORDS_FOR_NONE = ("void", "none", "")
     caused_by=("driver-not-answering", "driver-missing"),
     zh="""CUDA_VISIBLE_DEVICES 是否让程序看得到 GPU？
 
-    CUDA 从左到右读这个列表，遇到第一个在本机不存在的条目就停下，其后的全部忽略；空列表或 -1 会隐藏所有 GPU，同一个 GPU 写两次
+    CUDA 从左到右读这个列表，遇到第一个在本机不存在的条目就停下，其后的全部忽略；空列表或 -1 会隐藏所有 GPU，同一块 GPU 写两次
     则整个列表作废。第一个条目决定写法：全部用序号，或全部用 GPU UUID（写开头几位、足以区分即可）；一个程序只能用一个 MIG 实例。
     数字后面的内容不会被读取，所以 `0-3` 就是 `0`。容器里的 GPU 从 0 重新编号。nvidia-smi 不理会这个变量，因此看上去一切正常。
 
@@ -73,7 +73,7 @@ def _not_set(machine: Machine) -> Finding:
             status=Status.INFO,
             summary=tr(
                 f"this container was given {count} GPU{'s' * (count != 1)} (NVIDIA_VISIBLE_DEVICES), and programs see all",
-                f"此容器分到 {count} 个 GPU（NVIDIA_VISIBLE_DEVICES），程序全部可见",
+                f"此容器分到 {count} 块 GPU（NVIDIA_VISIBLE_DEVICES），程序全部可见",
             ),
             evidence=(Evidence(fact="NVIDIA_VISIBLE_DEVICES", value=given, read_from="environment"),),
         )
@@ -102,7 +102,7 @@ def _judged(value: str, reading: Reading, machine: Machine) -> Finding:
                 f'CUDA_VISIBLE_DEVICES="{value}": `{reading.at}` names no GPU here, so it and all after it are dropped',
                 f'CUDA_VISIBLE_DEVICES="{value}"：`{reading.at}` 在本机不对应任何 GPU，它和其后的条目都被忽略',
             ),
-            why=tr(f"{shown} of {count} GPUs remain visible. ", f"{count} 个 GPU 中仍可见 {shown} 个。")
+            why=tr(f"{shown} of {count} GPUs remain visible. ", f"{count} 块 GPU 中仍可见 {shown} 个。")
             + _why(reading, machine),
             evidence=evidence,
             remedies=_remedies(reading, machine),
@@ -154,7 +154,7 @@ def _by_torch(value: str, reading: Reading, machine: Machine, evidence: tuple[Ev
         status=Status.WARN,
         summary=tr(
             f'CUDA_VISIBLE_DEVICES="{value}": CUDA reads {len(reading.gpus)} GPUs, PyTorch counts {counted}',
-            f'CUDA_VISIBLE_DEVICES="{value}"：CUDA 读到 {len(reading.gpus)} 个 GPU，PyTorch 只数到 {counted} 个',
+            f'CUDA_VISIBLE_DEVICES="{value}"：CUDA 读到 {len(reading.gpus)} 块 GPU，PyTorch 只数到 {counted} 个',
         ),
         why=tr(
             "Before CUDA starts, PyTorch reads the list itself, and it stops at a blank before a UUID.",
@@ -190,13 +190,13 @@ def _part(reading: Reading, count: int, evidence: tuple[Evidence, ...]) -> Findi
             status=Status.INFO,
             summary=tr(
                 f"CUDA_VISIBLE_DEVICES shows {shown} of {count} GPUs",
-                f"CUDA_VISIBLE_DEVICES 只显示 {count} 个 GPU 中的 {shown} 个",
+                f"CUDA_VISIBLE_DEVICES 只显示 {count} 块 GPU 中的 {shown} 个",
             ),
             evidence=evidence,
         )
     return Finding(
         status=Status.PASS,
-        summary=tr(f"CUDA_VISIBLE_DEVICES shows all {count} GPUs", f"CUDA_VISIBLE_DEVICES 显示全部 {count} 个 GPU"),
+        summary=tr(f"CUDA_VISIBLE_DEVICES shows all {count} GPUs", f"CUDA_VISIBLE_DEVICES 显示全部 {count} 块 GPU"),
         evidence=evidence,
     )
 

@@ -48,7 +48,7 @@ _LIVED_THROUGH = {Status.FAIL: Status.WARN, Status.WARN: Status.INFO}
     需要复位或维修的，在一天之内算作故障。
 
     解决：先看编号的含义：`dltool doctor --explain xid-48`。属于程序的，用 `CUDA_LAUNCH_BLOCKING=1` 和 `compute-sanitizer`
-    找出错误；要求复位的，停止该 GPU 上的程序后运行 `sudo nvidia-smi --gpu-reset -i 序号`，或重启机器；
+    找出错误；要求复位的，停止该 GPU 上的程序后运行 `sudo nvidia-smi --gpu-reset -i INDEX`，或重启机器；
     反复出现的，把 `sudo nvidia-bug-report.sh` 的结果交给管理方或厂商。
 
     预防：使用所在驱动分支的最新补丁版本，保证散热和供电；把内核日志中的 Xid 纳入监控，对出错的节点先停止调度。

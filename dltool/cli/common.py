@@ -314,7 +314,14 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     # Where typer looks for the options.
     vars(run)["__signature__"] = signature.replace(parameters=keyword_only)
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword_only}
+    run.__doc__ = _unwrapped(inspect.getdoc(command) or "")
     return run
+
+
+def _unwrapped(text: str) -> str:
+    """Paragraphs of one line each, which typer then wraps to the terminal; an example has a line of its own."""
+    lines = (" ".join(paragraph.split("\n")) for paragraph in text.split("\n\n"))
+    return "\n\n".join(re.sub(r"\s+Example: ", "\nExample: ", line) for line in lines)
 
 
 def _crash_text(error: Exception) -> str:

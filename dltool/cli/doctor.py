@@ -19,7 +19,7 @@ from dltool.errors import UsageError
 
 if TYPE_CHECKING:
     from dltool.machine import Machine
-    from dltool.results import Fix
+    from dltool.results import Fix, Report
 
 MachineFile = Annotated[
     Path | None, typer.Option("--machine", help="Judge this snapshot instead of the machine here (- is stdin).", metavar="FILE")
@@ -89,9 +89,7 @@ def doctor(
     if gate.freeze:
         gate.write(facts, result, out)
         return
-    kept = judge.redacted(facts) if machine is None else None
-    if kept is not None and fix is not None:
-        kept = replace(kept, fix=_leaving(fix, facts))
+    kept = _leaving(judge, facts, fix) if machine is None else None
     if kept is not None and out.format_name != "text":
         result = kept
     looks: dict[str, Any] = {}
@@ -120,11 +118,14 @@ def _mended(
     return facts, judge, replace(fix, outcome=outcome(found, judge.findings(facts), fix.steps))
 
 
-def _leaving(fix: Fix, facts: Machine) -> Fix:
-    """What was planned and done, without names."""
+def _leaving(judge: Judge, facts: Machine, fix: Fix | None) -> Report:
+    """The verdict, and what was planned and done, without names."""
+    from msgspec.structs import replace
+
     from dltool import probe, results
 
-    return rewritten(fix, results.Fix, probe.redactor(facts).text)
+    without_names = None if fix is None else rewritten(fix, results.Fix, probe.redactor(facts).text)
+    return replace(judge.redacted(facts), fix=without_names)
 
 
 def _listing(out: SpokenOutput, active: Active) -> str:

@@ -15,12 +15,12 @@ from dltool.compat.drivers import DriverFloor, driver_floor, dropped_by_cuda
 from dltool.compat.gpucode import code_runs_on, ptx_runs_on
 from dltool.compat.packages import companion_pin, companion_suits
 from dltool.compat.question import Question, of_machine
-from dltool.compat.versions import known_version, version
-from dltool.compat.wheels import wheel_facts
+from dltool.compat.versions import agree, is_older, known_version, version
+from dltool.compat.wheels import WheelFacts, wheel_facts
 
 __all__ = [
-    "DriverFloor", "Question", "TorchChoice", "TorchCode", "answer", "code_runs_on", "companion_pin",
-    "companion_suits", "cuda_of_build", "driver_floor", "dropped_by_cuda", "judge", "known_version", "newest_torch",
+    "DriverFloor", "Question", "TorchChoice", "TorchCode", "WheelFacts", "agree", "answer", "code_runs_on", "companion_pin",
+    "companion_suits", "cuda_of_build", "driver_floor", "dropped_by_cuda", "is_older", "judge", "known_version", "newest_torch",
     "of_machine", "ptx_runs_on", "recommend", "support", "torch_build", "torch_code", "torch_release", "version",
     "wheel_facts", "wheel_index",
 ]  # fmt: skip

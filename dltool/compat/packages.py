@@ -7,9 +7,8 @@ from functools import lru_cache
 
 from packaging.version import Version
 
-from dltool import tables
+from dltool import tables, texts
 from dltool.compat.versions import accepts, known_version, minor, version
-from dltool.lang import tr
 
 
 @lru_cache(maxsize=1024)
@@ -31,7 +30,7 @@ def companion_suits(torch: str, name: str, installed: str, *, windows: bool = Fa
     if row is None or have is None:
         return None
     if not row["accepts"]:
-        return False, tr(row["note"], row["note_zh"])
+        return False, texts.phrase(row["note"])
     return accepts(row["accepts"], have.public), row["version"] or row["accepts"]
 
 
@@ -84,8 +83,8 @@ def triton_row(installed: str) -> tables.Row | None:
 
 
 def note(row: tables.Row) -> str:
-    """What a row of companions.csv or other_stack.csv tells people, in their language; empty where it tells nothing."""
-    return tr(row["note"], row["note_zh"] and f"{row['note_zh']}。")
+    """What a row of companions.csv or other_stack.csv tells people, as a sentence; empty where it tells nothing."""
+    return texts.sentence(texts.phrase(row["note"]))
 
 
 def cuda_suits(cell: str, cuda: str) -> bool:

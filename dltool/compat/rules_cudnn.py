@@ -10,7 +10,7 @@ from dltool.compat.question import Question
 from dltool.compat.rules import asked, broken, good, limited, rule, seen, unknown
 from dltool.compat.versions import known_version, major, minor, version
 from dltool.lang import tr
-from dltool.results import Finding
+from dltool.results import Evidence, Finding
 
 
 @rule("cudnn")
@@ -45,7 +45,7 @@ def _replaced(cudnn: str, brought: str | None, question: Question) -> Iterator[F
             asked("cuDNN", cudnn),
             why=tr(
                 f"Programs load libcudnn.so.{major(brought)}; another major has other libraries and symbols.",
-                f"程序加载的是 libcudnn.so.{major(brought)}；另一个大版本的库和符号都不同。",
+                f"程序加载的是 libcudnn.so.{major(brought)}；另一个主版本的库和符号都不同。",
             ),
             fix=tr(f"Keep cuDNN {brought}.", f"保留 cuDNN {brought}。"),
         )
@@ -57,7 +57,7 @@ def _replaced(cudnn: str, brought: str | None, question: Question) -> Iterator[F
             ),
             asked("cuDNN", cudnn),
             why=tr(
-                "Within a major only a later minor is promised to serve.", "在同一个大版本内，只保证更新的次版本可以代替旧的。"
+                "Within a major only a later minor is promised to serve.", "在同一个主版本内，只保证更新的次版本可以代替旧的。"
             ),
             fix=tr(f"Keep cuDNN {brought}.", f"保留 cuDNN {brought}。"),
         )
@@ -76,7 +76,7 @@ def _published(cudnn: str, brought: str | None, cuda: str, question: Question) -
             seen(f"last cuDNN for CUDA {major(cuda)}", last, "cudnn"),
             why=tr(
                 "cuDNN is published per CUDA major, and old majors are left behind.",
-                "cuDNN 按 CUDA 大版本发布，旧的大版本会停止提供。",
+                "cuDNN 按 CUDA 主版本发布，旧的主版本会停止提供。",
             ),
             fix=tr(f"Keep the cuDNN that torch brings ({brought}).", f"保留 torch 自带的 cuDNN（{brought}）。")
             if brought
@@ -109,49 +109,54 @@ def _serves(cudnn: str, cuda: str, capability: str, *, own: bool) -> Finding:
         ),
     )
     if least is None and device < version("5.0"):
-        return limited(
-            tr(
-                f"whether cuDNN {cudnn} still serves compute capability {capability} is not known",
-                f"不知道 cuDNN {cudnn} 是否仍支持计算能力 {capability}",
-            ),
-            *evidence,
-            why=tr(
-                "Where it does not, convolutions fail; the rest of torch works.",
-                "如果不支持，卷积会失败，torch 的其余部分可用。",
-            ),
-            fix=tr("Take a torch with cuDNN 8.5 or earlier to be sure.", "为稳妥起见，使用带 cuDNN 8.5 或更早版本的 torch。"),
-        )
+        return _perhaps_dropped(cudnn, capability, evidence)
     if least is not None and device < least:
-        summary = tr(
-            f"cuDNN {cudnn} does not serve compute capability {capability}", f"cuDNN {cudnn} 不支持计算能力 {capability}"
-        )
-        if not own:
-            older = tr("Take an older cuDNN.", "换用更旧的 cuDNN。")
-            return broken(
-                summary, *evidence, why=tr("CUDNN_STATUS_ARCH_MISMATCH.", "报错 CUDNN_STATUS_ARCH_MISMATCH。"), fix=older
-            )
-        return limited(
-            summary,
-            *evidence,
-            why=tr(
-                "Convolutions and recurrent layers fail; the rest of torch works.",
-                "卷积层和循环层会失败，torch 的其余部分可用。",
-            ),
-            fix=tr(
-                "Take a torch with an older cuDNN, or switch it off: torch.backends.cudnn.enabled = False.",
-                "换用带较旧 cuDNN 的 torch，或将其关闭：torch.backends.cudnn.enabled = False。",
-            ),
-        )
+        return _dropped(cudnn, capability, evidence, own=own)
     if most is not None and device.major > most.major:
-        return limited(
-            tr(
-                f"cuDNN {cudnn} is older than compute capability {capability}",
-                f"cuDNN {cudnn} 早于计算能力 {capability} 的 GPU",
-            ),
-            *evidence,
-            why=tr("It has no kernels for this GPU.", "它没有用于该 GPU 的内核。"),
-            fix=tr("Take a torch with a newer cuDNN.", "换用带较新 cuDNN 的 torch。"),
-        )
+        return _older_than_gpu(cudnn, capability, evidence)
     return good(
         tr(f"cuDNN {cudnn} serves compute capability {capability}", f"cuDNN {cudnn} 支持计算能力 {capability}"), *evidence
+    )
+
+
+def _perhaps_dropped(cudnn: str, capability: str, evidence: tuple[Evidence, ...]) -> Finding:
+    return limited(
+        tr(
+            f"whether cuDNN {cudnn} still serves compute capability {capability} is not known",
+            f"不知道 cuDNN {cudnn} 是否仍支持计算能力 {capability}",
+        ),
+        *evidence,
+        why=tr(
+            "Where it does not, convolutions fail; the rest of torch works.",
+            "如果不支持，卷积会失败，torch 的其余部分可用。",
+        ),
+        fix=tr("Take a torch with cuDNN 8.5 or earlier to be sure.", "为稳妥起见，使用带 cuDNN 8.5 或更早版本的 torch。"),
+    )
+
+
+def _dropped(cudnn: str, capability: str, evidence: tuple[Evidence, ...], *, own: bool) -> Finding:
+    summary = tr(f"cuDNN {cudnn} does not serve compute capability {capability}", f"cuDNN {cudnn} 不支持计算能力 {capability}")
+    if not own:
+        refused = tr("CUDNN_STATUS_ARCH_MISMATCH.", "报错 CUDNN_STATUS_ARCH_MISMATCH。")
+        return broken(summary, *evidence, why=refused, fix=tr("Take an older cuDNN.", "换用更旧的 cuDNN。"))
+    return limited(
+        summary,
+        *evidence,
+        why=tr(
+            "Convolutions and recurrent layers fail; the rest of torch works.",
+            "卷积层和循环层会失败，torch 的其余部分可用。",
+        ),
+        fix=tr(
+            "Take a torch with an older cuDNN, or switch it off: torch.backends.cudnn.enabled = False.",
+            "换用带较旧 cuDNN 的 torch，或将其关闭：torch.backends.cudnn.enabled = False。",
+        ),
+    )
+
+
+def _older_than_gpu(cudnn: str, capability: str, evidence: tuple[Evidence, ...]) -> Finding:
+    return limited(
+        tr(f"cuDNN {cudnn} is older than compute capability {capability}", f"cuDNN {cudnn} 早于计算能力 {capability} 的 GPU"),
+        *evidence,
+        why=tr("It has no kernels for this GPU.", "它没有用于该 GPU 的核函数。"),
+        fix=tr("Take a torch with a newer cuDNN.", "换用带较新 cuDNN 的 torch。"),
     )

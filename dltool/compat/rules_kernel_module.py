@@ -40,7 +40,7 @@ def _flavour(question: Question, kind: str, capability: str, row: dict[str, str]
     zh = {"open": "开放", "proprietary": "专有"}
     if kind == "open" and _before_open(question):
         return broken(
-            tr(f"driver {question.driver} has no open kernel modules", f"驱动 {question.driver} 没有开放内核模块"),
+            tr(f"driver {question.driver} has no open kernel modules", f"驱动 {question.driver} 没有开源内核模块"),
             *evidence,
             why=tr(f"They came with branch {_OPEN_FROM}.", f"它们从 {_OPEN_FROM} 分支才有。"),
             fix=tr("Install the proprietary ones, or a newer driver.", "安装专有内核模块，或更新的驱动。"),

@@ -33,7 +33,7 @@ def _other_cuda_major(question: Question, name: str, installed: str) -> Finding 
         asked(name, installed or "any"),
         why=tr(
             "It loads the runtime of another CUDA major into the same process.",
-            "它会把另一个 CUDA 大版本的运行时加载进同一个进程。",
+            "它会把另一个 CUDA 主版本的运行时加载进同一个进程。",
         ),
         fix=tr(f"Keep nvidia-nccl-cu{major(cuda)}, which torch brings.", f"保留 torch 自带的 nvidia-nccl-cu{major(cuda)}。"),
     )

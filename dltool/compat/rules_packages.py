@@ -67,7 +67,7 @@ def _not_published(pair: _Pair) -> Finding | None:
                 f"{name} {row['version']} 没有 {question.build} 的构建",
             ),
             seen(f"builds of {name} {row['version']}", row["builds"], "companions", row["source"]),
-            why=tr(f"Its CUDA must be that of torch. {note.capitalize()}.", f"它的 CUDA 必须与 torch 的一致。{note}"),
+            why=tr(f"Its CUDA must be that of torch. {note}".rstrip(), f"它的 CUDA 必须与 torch 的一致。{note}"),
             fix=tr(
                 f"Take a torch build of {row['builds']}, or do without {name}.",
                 f"使用 {row['builds']} 之一的 torch 构建，或不使用 {name}。",
@@ -103,7 +103,7 @@ def _not_for_gpu(pair: _Pair) -> Finding | None:
     return limited(
         tr(f"{name} {shown} is for compute capability {least} and later", f"{name} {shown} 面向计算能力 {least} 及以上的 GPU"),
         seen(f"least compute capability of {name}", least, "other_stack"),
-        why=tr("It may start on older GPUs and fail in single kernels.", "在更旧的 GPU 上也许能启动，但个别内核会失败。"),
+        why=tr("It may start on older GPUs and fail in single kernels.", "在更旧的 GPU 上也许能启动，但个别核函数会失败。"),
         fix=tr(
             "Do without torch.compile on this GPU, or take an older torch.",
             "在该 GPU 上不使用 torch.compile，或换用更旧的 torch。",
@@ -204,7 +204,7 @@ def _builds_extensions(cuda: str, built: str) -> Finding:
                 f"nvcc {cuda} 不能为 CUDA {built} 的 torch 编译扩展",
             ),
             *evidence,
-            why=tr("torch.utils.cpp_extension refuses another major.", "torch.utils.cpp_extension 拒绝不同的大版本。"),
+            why=tr("torch.utils.cpp_extension refuses another major.", "torch.utils.cpp_extension 拒绝不同的主版本。"),
             fix=tr(
                 f"Install the toolkit {built} beside the other and point CUDA_HOME at it.",
                 f"另外安装 {built} 的工具包，并让 CUDA_HOME 指向它。",
@@ -277,7 +277,7 @@ def host_compiler(question: Question) -> Iterator[Finding]:
             *evidence,
             why=tr(
                 "#error -- unsupported GNU version! host_config.h compares the majors.",
-                "#error -- unsupported GNU version! host_config.h 会比较大版本号。",
+                "#error -- unsupported GNU version! host_config.h 会比较主版本号。",
             ),
             fix=tr(
                 f"Install gcc {new} and compile with CC=gcc-{new} CXX=g++-{new}.",

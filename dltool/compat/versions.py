@@ -32,6 +32,17 @@ def known_version(text: str | None) -> Version | None:
         return None
 
 
+def is_older(one: str | None, other: str | None) -> bool:
+    """Whether one is surely before the other; False where either is not known."""
+    first, second = known_version(one), known_version(other)
+    return first is not None and second is not None and first < second
+
+
+def agree(one: str, other: str) -> bool:
+    """Equal, or one an abbreviation of the other: a driver says 580.65 for 580.65.00, a wheel 9.1.0.70 for a file's 9.1.0."""
+    return all(a == b for a, b in zip(one.split("."), other.split("."), strict=False))
+
+
 @lru_cache(maxsize=2048)
 def accepts(specifier: str, text: str) -> bool:
     """Does a specifier as in package metadata (">=2.0,<3") accept this version? An empty one accepts every one."""

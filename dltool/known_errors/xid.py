@@ -26,7 +26,7 @@ _NVLINK = re.compile(
     r"(?:[^(\n]{0,60}\((?P<info>0x[0-9a-f]{1,8}) (?P<status>0x[0-9a-f]{1,8}))?",
     re.IGNORECASE,
 )
-_RECOVERIES = {
+RECOVERIES = {
     "none": ("none", "Nothing is left to do: the earlier request for a reset or restart has been met."),
     "gpu reset required": ("reset-gpu", ""),
     "node reboot required": ("reboot", ""),
@@ -40,12 +40,7 @@ _RECOVERIES = {
         "The memory that nodes share (IMEX) is stuck: restart nvidia-imex on all nodes of the domain.",
     ),
 }
-"""What Xid 154 says at its end -> action, and what to do where the action's own words do not fit."""
-PHRASES = (
-    *(mend for _, mend in _RECOVERIES.values() if mend),
-    *("application", "driver", "firmware", "host-memory", "gpu-memory", "bus", "link", "power", "thermal", "hardware"),
-)
-"""English texts that are spoken as catalog/zh/phrases.csv says: the above, and causes of the table of Xids."""
+"""What Xid 154 says at its end -> action, and what to do where the action's own words do not fit (catalog/zh/phrases.csv)."""
 
 
 def _table(name: str) -> dict[str, tables.Row]:
@@ -84,7 +79,7 @@ def of_gpu(number: int, rest: str) -> LogError:
     means, note, fatal = _said(f"Xid {number}", row["meaning"]), row["note"], row["fatal"] == "yes"
     action, again, mend = row["action"], row["if_again"], ""
     if number == 154 and (named := _RECOVERY.search(rest)):
-        action, mend = _RECOVERIES.get(named["action"].lower(), (action, ""))
+        action, mend = RECOVERIES.get(named["action"].lower(), (action, ""))
         means = tr(
             f"Xid 154: the driver says what gets this GPU back: {named['action']}.",
             f"Xid 154：驱动指出如何恢复该 GPU：{named['action']}。",
@@ -97,7 +92,7 @@ def of_gpu(number: int, rest: str) -> LogError:
             where = tr(f"; unit {unit}, {severity}", f"；单元 {unit}，{severity}")
             means, fatal = _said(f"Xid {number}", row["meaning"] + where), severity == "fatal"
     state = tr("Until then the GPU, or its link, cannot be used.", "在此之前该 GPU 或其链路无法使用。") if fatal else ""
-    return _with_action(f"xid-{number}", means, action, again, (_causes(row), _sentence(note)), state, texts.phrase(mend))
+    return _with_action(f"xid-{number}", means, action, again, (_causes(row), texts.sentence(note)), state, texts.phrase(mend))
 
 
 def _said(name: str, what: str) -> str:
@@ -147,7 +142,7 @@ def of_switch(number: int, rest: str) -> LogError:
     unusable = tr("The links of that switch cannot be used until then.", "在此之前该交换芯片的链路无法使用。")
     state = unusable if severity == "fatal" else ""
     kind = tr(f"The line calls it {severity}.", f"该行标明其级别为 {severity}。") if printed else ""
-    return _with_action(f"sxid-{number}", means, action, "", (kind, _sentence(row["note"])), state, "")
+    return _with_action(f"sxid-{number}", means, action, "", (kind, texts.sentence(row["note"])), state, "")
 
 
 def _unknown(name: str, means: str) -> LogError:
@@ -178,10 +173,6 @@ def _with_action(name: str, means: str, action: str, again: str, why: tuple[str,
         checks=tuple(row["checks"].split()) if row else (),
         scope=Scope(row["scope"]) if row else Scope.HOST,
     )
-
-
-def _sentence(note: str) -> str:
-    return tr(f"{note[:1].upper()}{note[1:].rstrip('.')}.", f"{note.rstrip('。')}。") if note else ""
 
 
 RULES: tuple[tuple[str, Callable[[re.Match[str]], LogError | None]], ...] = (

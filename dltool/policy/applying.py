@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
-from dltool.lang import spoken, tr
+from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.policy import rules
 from dltool.policy.model import Policy, Waiver
@@ -121,7 +121,7 @@ def _as(finding: Finding, status: Status, words: tuple[str, str], reason: str) -
     return replace(
         finding,
         status=status,
-        summary=finding.summary + (f"（{chinese}）" if spoken() == "zh" else f" ({english})"),
+        summary=finding.summary + tr(f" ({english})", f"（{chinese}）"),
         evidence=(*finding.evidence, was),
         remedies=remedies if status is not Status.INFO else finding.remedies,
     )

@@ -131,6 +131,12 @@ def _mistyped(document: toml.Document, message: str) -> UsageError:
 
 def _meanings(policy: Policy, ids: Collection[str]) -> Iterator[Mistake]:
     """Every value that must mean something, with what raises where it does not."""
+    yield from _of_machine(policy)
+    yield from _of_checks(policy, ids)
+    yield from _of_rates(policy)
+
+
+def _of_machine(policy: Policy) -> Iterator[Mistake]:
     asked = policy.gpu.model
     for number, name in enumerate((asked,) if isinstance(asked, str) else asked or ()):
         yield ("gpu", "model") if isinstance(asked, str) else ("gpu", "model", number), partial(_shipped, name)
@@ -144,6 +150,9 @@ def _meanings(policy: Policy, ids: Collection[str]) -> Iterator[Mistake]:
         yield ("cuda", "min"), partial(versions.parse, "CUDA", cuda, parts=1, example="12.4")
     for number, name in enumerate(policy.dtypes.required):
         yield ("dtypes", "required", number), partial(_known, "dtype", name, formats.peak_keys(), None)
+
+
+def _of_checks(policy: Policy, ids: Collection[str]) -> Iterator[Mistake]:
     listing = "dltool doctor --list"
     of: dict[str, str] = {}
     for what in ("deny", "allow", "downgrade"):
@@ -154,6 +163,9 @@ def _meanings(policy: Policy, ids: Collection[str]) -> Iterator[Mistake]:
         yield ("waiver", number, "id"), partial(_known, "check", waiver.id, ids, listing)
         if not waiver.reason.strip():
             yield ("waiver", number, "reason"), partial(_refuse, "a waiver needs a reason", 'Write: reason = "why".')
+
+
+def _of_rates(policy: Policy) -> Iterator[Mistake]:
     for workload, rates in policy.bench.items():
         for dtype, text in rates.items():
             yield ("bench", workload, dtype), partial(_known, "dtype", dtype, formats.peak_keys(), None)

@@ -7,8 +7,8 @@ import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dltool import child, known_errors, tables, units
-from dltool.lang import spoken, tr
+from dltool import child, known_errors, texts, units
+from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.probing import signals
 from dltool.results import Finding, LogError, Remedy, Risk, Scope, Status
@@ -92,9 +92,9 @@ def of_failure(text: str, explained_by: Iterable[str], static: Iterable[Finding]
 
 def of_code(code: int) -> tuple[str, str, tuple[str, ...]]:
     """Of an error of the driver: its name, what it means, and the checks that look for the cause."""
-    for row in tables.rows("cuda_errors"):
+    for row in texts.rows("cuda_errors"):
         if row["code"] == str(code):
-            return row["name"], tr(row["means"], row["means_zh"]), tuple(row["checks"].split())
+            return row["name"], row["means"], tuple(row["checks"].split())
     return "", "", ()
 
 
@@ -144,9 +144,9 @@ def _cause(text: str, why: str, remedies: tuple[Remedy, ...], explained_by: Iter
     return Cause(why, remedies or (_report(),), caused_by, scope, known)
 
 
-def _sentences(*texts: str) -> str:
+def _sentences(*said: str) -> str:
     """One after the other; Chinese needs no blank between them."""
-    return ("" if spoken() == "zh" else " ").join(filter(None, texts))
+    return tr(" ", "").join(filter(None, said))
 
 
 def explaining(names: Iterable[str], static: Iterable[Finding], *, warnings: bool = False) -> str | None:

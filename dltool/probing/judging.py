@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dltool import child, units
-from dltool.lang import spoken, tr
+from dltool.lang import tr
 from dltool.machine import Machine
 from dltool.probing import causes, passing
 from dltool.probing.causes import Cause
@@ -106,7 +106,7 @@ def _deaths(step: Step, told: Told, scene: Scene) -> Iterator[Finding]:
         yield Finding(
             id=step.id,
             status=Status.UNKNOWN if slow else Status.FAIL,
-            summary=_died(_what(step, death), _how(death, scene.limits)),
+            summary=_what(step, death) + tr(" ", "：") + _how(death, scene.limits),
             why=cause.why,
             evidence=tuple(_last_words(death)),
             remedies=cause.remedies,
@@ -114,10 +114,6 @@ def _deaths(step: Step, told: Told, scene: Scene) -> Iterator[Finding]:
             devices=scene.nvml_indices([death.case]),
             caused_by=cause.caused_by,
         )
-
-
-def _died(what: str, how: str) -> str:
-    return f"{what}：{how}" if spoken() == "zh" else f"{what} {how}"
 
 
 def _what(step: Step, death: Death) -> str:

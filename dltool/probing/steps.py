@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 
-from dltool.lang import spoken, tr
+from dltool.lang import tr
 
 _LIBRARIES = ("libraries-shadowed", "nvidia-wheels-mixed", "conda-pip-mixed")
 _START = (
@@ -49,7 +49,7 @@ class Step:
     @property
     def means(self) -> str:
         """What it means when the answer is no, in one line."""
-        return self._paragraphs()[1].replace("\n", "" if spoken() == "zh" else " ")
+        return self._paragraphs()[1].replace("\n", tr(" ", ""))
 
     @property
     def explanation(self) -> str:
@@ -165,7 +165,7 @@ STEPS = (
         """,
         zh="""每个设备上、每种数值格式的矩阵乘法结果是否正确？
 
-        结果错误或内核无法运行：训练会发散或中断。
+        结果错误或核函数无法运行：训练会发散或中断。
 
         解决：内核无法运行时，换用含有该 GPU 代码的 PyTorch 构建（`dltool compat --gpu NAME`）；结果错误时，
         在 `dcgmi diag -r 3` 通过之前不要再使用该 GPU。

@@ -16,12 +16,11 @@ def title(removals: Sequence[Pip], installs: Sequence[Pip]) -> str:
     gone = _some(text for call in removals for text in call.packages)
     come = _some(text.replace("==", " ") for call in installs for text in call.packages)
     again = any(call.force for call in installs)
-    if not come:
-        return tr(f"remove {gone}", f"卸载 {gone}")
-    if not gone:
-        return tr(f"install {come} again", f"重新安装 {come}") if again else tr(f"install {come}", f"安装 {come}")
-    then = tr(f"install {come} again", f"重新安装 {come}") if again else tr(f"install {come}", f"安装 {come}")
-    return tr(f"remove {gone}, then {then}", f"卸载 {gone}，然后{then}")
+    remove = tr(f"remove {gone}", f"卸载 {gone}")
+    install = tr(f"install {come} again", f"重新安装 {come}") if again else tr(f"install {come}", f"安装 {come}")
+    if gone and come:
+        return remove + tr(", then ", "，然后") + install
+    return install if come else remove
 
 
 def _some(texts: Iterable[str]) -> str:
@@ -36,7 +35,7 @@ def reason(name: str, scope: Scope) -> str:
     return {
         "root": tr(f"needs root{where}", f"需要 root 权限{where}"),
         "reboot": tr(f"needs root and a restart{where}", f"需要 root 权限并重启{where}"),
-        "provider": tr("for the provider of this machine: send them this", "请把此内容发给这台机器的提供方"),
+        "provider": tr("for the provider of this machine: send them this", "请把这些内容发给机器的提供方"),
         "shell": tr("works only in the shell that starts your program", "只在启动你程序的那个 shell 里有效"),
         "container": tr("belongs to the command that starts the container, on its host", "属于在宿主机上启动容器的那条命令"),
         "placeholder": tr("fill in the word in capitals first", "请先把大写的占位词换成实际内容"),

@@ -1,4 +1,4 @@
-"""File systems over a network, and processes that hang in the kernel."""
+"""Processes that hang in the kernel."""
 
 from __future__ import annotations
 
@@ -6,61 +6,12 @@ import re
 from collections.abc import Iterator
 
 from dltool.checks import check
+from dltool.checks.hardware import is_recent
 from dltool.lang import tr
 from dltool.machine import Machine, StuckProcess
 from dltool.results import Evidence, Finding, Remedy, Risk, Scope, Status
 
-_NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|fuse\.sshfs|lustre|beegfs|gpfs|ceph|fuse\.s3fs|afs|glusterfs|fuse\.glusterfs")
-_WINDOWS = re.compile(r"9p|drvfs|v9fs")
-_DAY_S = 86_400.0
 _FILE_SERVER, _DRIVER = re.compile(r"nfs|rpc_|cifs|smb|lustre|ll_|ceph"), re.compile(r"nv|os_acquire|uvm|rm_")
-
-
-@check(
-    "files-on-network",
-    zh="""Python 环境、缓存和临时文件是否在本地磁盘上？
-
-    网络文件系统（NFS、Lustre 等）上的环境要打开上万个小文件，`import torch` 可能要几十秒；Triton 和 TorchInductor 的编译缓
-    存依赖文件锁，多机同时使用时会卡住或损坏。WSL 中 /mnt/c 下的文件要经过 Windows，同样很慢。很多集群就是这样配置的，所以只
-    作提示。
-
-    解决：把环境建在本地盘，并用 `export TRITON_CACHE_DIR=/tmp/$USER/triton TORCHINDUCTOR_CACHE_DIR=/tmp/$USER/inductor`
-    把缓存移到本地；在 WSL 中把项目放到 Linux 的家目录下。
-
-    预防：用容器镜像或打包好的环境（conda-pack）分发，作业开始时解压到本地盘。""",
-)
-def files_on_network(machine: Machine) -> Iterator[Finding]:
-    """Are the Python environment, the caches and temporary files on a disk of this machine?
-
-    An environment has ten thousands of small files: over NFS or Lustre `import torch` can take tens of seconds. The compile
-    caches of Triton and TorchInductor rely on file locks, and hang or break when several nodes share them. Under WSL files
-    below /mnt/c take the way through Windows, as slowly. Many clusters are built so: this is only noted.
-
-    Mend: make the environment on a local disk, and move the caches there: `export TRITON_CACHE_DIR=/tmp/$USER/triton
-    TORCHINDUCTOR_CACHE_DIR=/tmp/$USER/inductor`. Under WSL keep projects in the Linux home.
-
-    Prevent: hand environments out as container images or packed (conda-pack), unpacked to a local disk when a job starts.
-
-    See: https://docs.kernel.org/filesystems/nfs/index.html https://learn.microsoft.com/en-us/windows/wsl/filesystems
-    """
-    known = [disk for disk in machine.disks if disk.file_system]
-    far = [disk for disk in known if _NETWORK.fullmatch(disk.file_system or "") or _from_windows(machine, disk.file_system)]
-    telling = [disk for disk in far if disk.purpose != "working directory" or _from_windows(machine, disk.file_system)]
-    if not known:
-        yield Finding(status=Status.SKIP, summary=tr("which file systems these are is not known", "文件系统类型未知"))
-    elif telling:
-        named = ", ".join(f"{disk.purpose} ({disk.file_system})" for disk in telling)
-        yield Finding(
-            status=Status.INFO,
-            summary=tr(f"not on a local disk: {named}", f"不在本地磁盘上：{named}"),
-            why=tr(
-                "Imports are slow there, and compile caches that several nodes share can hang or break.",
-                "在那里导入模块很慢，多个节点共用的编译缓存可能卡住或损坏。",
-            ),
-            evidence=tuple(Evidence(fact=one.path, value=one.file_system, read_from="/proc/self/mounts") for one in telling),
-        )
-    else:
-        yield Finding(status=Status.PASS, summary=tr("environment and caches are on local disks", "环境和缓存都在本地磁盘上"))
 
 
 @check(
@@ -97,7 +48,7 @@ def processes_stuck(machine: Machine) -> Iterator[Finding]:
         yield Finding(status=status, summary=tr(f"processes could not be looked at: {reason}", f"无法查看进程：{reason}"))
         return
     events = machine.kernel_log.events if machine.kernel_log else ()
-    told = {event.code for event in events if event.kind == "hung_task" and (event.age_s or 0) < _DAY_S}
+    told = {event.code for event in events if event.kind == "hung_task" and is_recent(event)}
     sure = [one for one in stuck if one.pid in told]
     if sure:
         yield _hung(sure)
@@ -147,7 +98,3 @@ def _named(stuck: list[StuckProcess]) -> str:
 
 def _evidence(one: StuckProcess) -> Evidence:
     return Evidence(fact=f"process {one.pid}", value=f"D, {one.waits_in or 'place not shown'}", read_from="/proc")
-
-
-def _from_windows(machine: Machine, file_system: str | None) -> bool:
-    return machine.os.wsl and bool(_WINDOWS.fullmatch(file_system or ""))

@@ -1,4 +1,4 @@
-"""Settings of the host that do other than they seem to."""
+"""Environment variables that do other than they seem to."""
 
 from __future__ import annotations
 
