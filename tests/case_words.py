@@ -78,6 +78,7 @@ NAMES = {
     "limits": "ulimits ulimit rlimits",
     "cudnn_on_ld_path": "cudnn_system",
     "iommu": "iommu_mode",
+    "python_headers": "python_dev python_h Python.h python_dev_headers",
     "numpy": "numpy_version",
 }
 """The key that tests/cases.py translates, and other names of it."""
@@ -284,6 +285,10 @@ def _numbers(value: Any) -> Any:
     return [int(number) for number in re.findall(r"\d+", str(value))]
 
 
+def _first_number(value: Any) -> int:
+    return int(next(iter(_numbers(value)), value))
+
+
 _FORMS: dict[str, Callable[[Any], Any]] = {
     "cc": _capability,
     "os": _system,
@@ -293,6 +298,7 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "pip_packages": _packages,
     "conda_packages": _packages,
     "cpu_quota": _quota,
+    "python_headers": truth,
     "secure_boot": truth,
     "infiniband": truth,
     "wsl": truth,
@@ -305,8 +311,8 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "remapped_rows": _rows,
     "pcie": _link,
     "dkms": _dkms,
-    "performance_state": lambda value: _numbers(value)[0],
-    "utilization_percent": lambda value: _numbers(value)[0],
+    "performance_state": _first_number,
+    "utilization_percent": _first_number,
     "mig_mode": lambda value: {True: "Enabled", False: "Disabled"}.get(truth(value), value),
     "modules": lambda value: value if isinstance(value, list) else re.split(r"[\s,]+", str(value)),
     "dev_nodes": lambda value: value if isinstance(value, list) else re.split(r"[\s,]+", str(value)),

@@ -427,12 +427,28 @@ def _nvcc(document: Document, value: str | None, state: State) -> None:
     document["toolkits"].append({"path": path, "version": version, "found_by": ["PATH"], "has_nvcc": True})
 
 
+def _with_triton(document: Document) -> None:
+    """The Triton that PyTorch brings on Linux, where something is told that only matters to it."""
+    torch = document["python"]["torch"]
+    row = builds.torch_release(torch["version"]) if torch else None
+    listed = {one["name"] for one in document["python"]["distributions"]}
+    if row and row["triton"] and torch["cuda"] and "triton" not in listed and document["os"]["system"] == "Linux":
+        _distribution(document, "triton", row["triton"])
+
+
 @translates("gcc")
 def _gcc(document: Document, value: str | None, state: State) -> None:
     if not value:
         document["host_compiler"] = None
+        _with_triton(document)
         return
     document["host_compiler"] = {"path": "/usr/bin/g++", "version": value, "found_by": "PATH"}
+
+
+@translates("python_headers")
+def _headers(document: Document, value: bool, state: State) -> None:
+    document["python"]["has_headers"] = value
+    _with_triton(document)
 
 
 @translates("ptxas")
@@ -624,6 +640,12 @@ def _pcie(document: Document, value: Mapping[str, int], state: State) -> None:
     names = {"gen_max": "pcie_generation_max", "gen_current": "pcie_generation", "width_max": "pcie_width_max",
              "width_current": "pcie_width"}  # fmt: skip
     document["gpus"][-1] |= {names[key]: number for key, number in value.items() if key in names}
+    rate = {1: 2.5, 2: 5.0, 3: 8.0, 4: 16.0, 5: 32.0, 6: 64.0}.get(value.get("gen_max", 0))
+    for port in ((document["pci"] or [{}])[-1].get("upstream") or [])[:1]:
+        if rate and port.get("link"):
+            port["link"]["gt_per_s_max"] = rate
+    if state.get("utilization_percent", 0) >= 50 and "performance_state" not in state:
+        document["gpus"][-1]["performance_state"] = 2
 
 
 @translates("power", "peers_limit_w", "clocks_event_reasons", "power_draw_vs_limit")
