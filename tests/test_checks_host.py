@@ -222,6 +222,10 @@ FAULTS = {
                  "gpus.0.compute_capability": "12.0", "gpus.0.name": "NVIDIA GeForce RTX 5080"},
         "packages-mismatched", "warn", "no code for compute capability 12.0", ("nvcr.io/nvidia/tensorflow",),
     ),
+    "an ONNX Runtime of CUDA 11 and a system of CUDA 12": Fault(
+        LAPTOP, {**NO_TORCH, **installed("onnxruntime-gpu 1.16.0"), "toolkits": [nvcc("12.1", "PATH")]},
+        "packages-mismatched", "warn", "is built for CUDA 11, not for 12.1", ("-U onnxruntime-gpu",),
+    ),
     "TensorFlow without CUDA libraries": Fault(
         LAPTOP, {**NO_TORCH, **installed("tensorflow 2.16.1")}, "framework-without-cuda", "warn", "it runs on the CPU",
         ("tensorflow[and-cuda]==2.16.1",),
@@ -424,3 +428,11 @@ def test_what_triton_needs_to_compile_its_launcher(facts: dict[str, Any], says: 
 def test_headers_and_a_compiler_are_enough_for_triton() -> None:
     whole = {"host_compiler": {"path": "/usr/bin/gcc", "version": "13.3.0", "found_by": "PATH"}, "python.has_headers": True}
     assert judge(altered(LAPTOP, {**installed("triton 3.3.1"), **whole}))["triton-mismatched"].status is Status.PASS
+
+
+def test_a_package_that_compiles_when_it_is_used_and_no_nvcc() -> None:
+    found = judge(altered(LAPTOP, {**installed("deepspeed 0.15.1"), "toolkits": []}))["toolkit-mismatched"]
+    assert found.status is Status.INFO
+    assert "deepspeed compiles kernels" in found.summary
+    assert any("CUDA_HOME=/usr/local/cuda-12.6" in command for command in found.remedies[0].commands)
+    assert judge(altered(LAPTOP, {**installed("numpy 2.1.0"), "toolkits": []}))["toolkit-mismatched"].status is Status.SKIP

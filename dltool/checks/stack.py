@@ -132,7 +132,7 @@ def _made_for_another(label: str, torch: TorchBuild) -> Iterator[str]:
 def _by_table(machine: Machine, found: Distribution) -> Iterator[Finding]:
     if found.name not in stack_components() or _NVIDIAS_OWN.search(found.version):
         return
-    asked = question(machine, {found.name: found.version})
+    asked = _with_cuda_of_the_system(machine, question(machine, {found.name: found.version}))
     for finding in rules_stack.stack(asked):
         if finding.status is Status.FAIL:
             objection = rules_stack.objection(asked, found.name, found.version)
@@ -145,6 +145,16 @@ def _by_table(machine: Machine, found: Distribution) -> Iterator[Finding]:
             yield replace(finding, status=Status.INFO)
         else:
             yield finding
+
+
+def _with_cuda_of_the_system(machine: Machine, asked: compat.Question) -> compat.Question:
+    """Without PyTorch and NVIDIA's wheels a package finds no CUDA libraries but those of the toolkit, where there is one."""
+    names = [found.name for found in machine.python.distributions] if machine.python else []
+    versions = {toolkit.version for toolkit in machine.toolkits}
+    version = versions.pop() if len(versions) == 1 else None
+    if installed_torch(machine) or version is None or any(name.startswith("nvidia-") for name in names):
+        return asked
+    return replace(asked, cuda=version) if compat.known_version(version) else asked
 
 
 def _mends(machine: Machine, found: Distribution, objection: rules_stack.Objection | None) -> tuple[Remedy, ...]:

@@ -124,11 +124,9 @@ def _needs(row: tables.Row) -> str:
 
 
 def _objections(question: Question, row: tables.Row) -> Iterator[Objection]:
+    """The gravest first: of what pip accepted the last ones may be wrong."""
     if question.torch and row["torch"] and not accepts(row["torch"], question.torch):
         yield Objection("torch", tr(f"needs torch {row['torch']}", f"需要 torch {row['torch']}"))
-    if question.python and row["python"] and not accepts(row["python"], minor(question.python)):
-        yield Objection("python", tr(f"needs Python {row['python']}", f"需要 Python {row['python']}"))
-    yield from _of_cuda(question, row)
     for capability in question.compute_capabilities:
         if row["min_cc"] and version(capability) < version(row["min_cc"]):
             least = row["min_cc"]
@@ -140,6 +138,9 @@ def _objections(question: Question, row: tables.Row) -> Iterator[Objection]:
                 f"不含计算能力 {capability} 的代码，最高到 {last}",
             )
             yield Objection("gpu", text)
+    yield from _of_cuda(question, row)
+    if question.python and row["python"] and not accepts(row["python"], minor(question.python)):
+        yield Objection("python", tr(f"needs Python {row['python']}", f"需要 Python {row['python']}"))
     yield from _of_platform(question, row)
 
 
