@@ -389,6 +389,8 @@ class PythonEnv(Struct, frozen=True, kw_only=True):
     extensions: tuple[Extension, ...] = ()
     """Those that hold GPU code or are linked against PyTorch, as far as they were found in a short time."""
     torch: TorchBuild | None = None
+    has_headers: bool | None = None
+    """Whether Python.h is where this interpreter looks for it; programs that compile against Python need it."""
 
     def distribution(self, name: str) -> Distribution | None:
         """The first distribution of this name on the import path."""

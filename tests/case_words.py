@@ -40,6 +40,11 @@ NAMES = {
     "gpu_memory_bytes": "vram vram_bytes gpu_memory",
     "cpu_quota": "cgroup_cpu_max cpu.max cpu_limit cgroup_cpu cpus_quota cgroup_cpu_quota cpu_max",
     "cpu_count": "cpus nproc visible_cpus usable_cpus cores",
+    "dkms": "dkms_status",
+    "utilization_percent": "utilization gpu_utilization gpu_util utilization_gpu",
+    "performance_state": "pstate perf_state performance",
+    "cudnn": "cudnn_version system_cudnn",
+    "cdi_spec": "cdi cdi_devices",
     "dmesg": "dmesg_lines kernel_log log journal journalctl kern_log",
     "xid": "xids xid_code xid_codes",
     "sxid": "sxids sxid_code",
@@ -51,7 +56,8 @@ NAMES = {
     "modules": "loaded_modules lsmod kernel_modules",
     "modules_missing": "missing_modules modules_not_loaded",
     "secure_boot": "secureboot secure_boot_enabled",
-    "kernel_module_open": "open_kernel_modules open_module open_modules kernel_module_flavor kernel_module_flavour",
+    "kernel_module_open": "open_kernel_modules open_module open_modules kernel_module_flavor kernel_module_flavour "
+    "kernel_module_license module_license",
     "mig_mode": "mig mig_enabled",
     "mig_instances": "mig_instance_count mig_devices_count",
     "fabric_state": "fabric gpu_fabric_state",
@@ -72,6 +78,7 @@ NAMES = {
     "limits": "ulimits ulimit rlimits",
     "cudnn_on_ld_path": "cudnn_system",
     "iommu": "iommu_mode",
+    "python_headers": "python_dev python_h Python.h python_dev_headers",
     "numpy": "numpy_version",
 }
 """The key that tests/cases.py translates, and other names of it."""
@@ -79,7 +86,7 @@ _CANONICAL = {other: key for key, others in NAMES.items() for other in others.sp
 _SIZES = {"dev_shm_bytes", "disk_free_bytes", "ram_bytes", "memory_limit_bytes", "swap_bytes", "gpu_memory_bytes"}
 _SCALES = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _TRUTHS = {"yes": True, "true": True, "enabled": True, "on": True, "active": True, "no": False, "false": False,
-           "disabled": False, "off": False, "inactive": False}  # fmt: skip
+           "disabled": False, "off": False, "inactive": False, "not active": False}  # fmt: skip
 
 
 def normal(state: Mapping[str, Any]) -> State:
@@ -106,12 +113,43 @@ def normal(state: Mapping[str, Any]) -> State:
     ):
         if name in found and isinstance(found.get("pip_packages", {}), dict):
             found["pip_packages"] = {**found.get("pip_packages", {}), name.replace("_", "-"): found.pop(name)}
+    _from_conda(found)
+    _link_keys(found)
     listed = found.get("pip_packages")
     listed = listed if isinstance(listed, dict) else {}
     if "torch" not in found and re.match(r"\d", str(listed.get("torch"))):
         found["torch"] = listed["torch"]
         found["pip_packages"] = {name: version for name, version in listed.items() if name != "torch"}
     return found
+
+
+def _from_conda(found: State) -> None:
+    """A PyTorch that conda lists: its build ("py3.8_cpu_0", "cuda118_py310") says for which CUDA it is."""
+    listed = found.get("conda_packages")
+    said = next((listed[name] for name in ("pytorch", "pytorch-cpu", "pytorch-gpu") if listed.get(name)), None) if isinstance(
+        listed, dict) else None  # fmt: skip
+    if said is None or "torch" in found or not re.match(r"\d", str(said)):
+        return
+    version, _, build = str(said).partition(" ")
+    found["torch"] = version
+    if cuda := re.search(r"cuda(\d{2})\.?(\d)", build):
+        found.setdefault("torch_cuda", f"{cuda[1]}.{cuda[2]}")
+    elif "cpu" in build or "cpuonly" in listed or "pytorch-cpu" in listed:
+        found.setdefault("torch_cuda", None)
+
+
+def _link_keys(found: State) -> None:
+    """ "pcie_width_current" and "pcie_gen" are one part each of "pcie"."""
+    parts: State = {}
+    for key in list(found):
+        match = re.fullmatch(r"pcie?_(?:link_)?(gen|generation|width)(?:_(current|now|max))?", key)
+        match = match or re.fullmatch(r"pcie?_(?:link_)?(?P<when>current|max)_(gen|generation|width)", key)
+        if match and str(found[key]).strip("x").isdecimal():
+            part, when = (match[1], match[2]) if "when" not in match.groupdict() else (match[2], match["when"])
+            part = "gen" if part.startswith("gen") else part
+            parts[f"{part}_{'max' if when == 'max' else 'current'}"] = int(str(found.pop(key)).strip("x"))
+    if parts and isinstance(found.get("pcie", {}), dict):
+        found["pcie"] = {**found.get("pcie", {}), **parts}
 
 
 def _one(key: str, value: Any) -> tuple[str, Any]:
@@ -205,12 +243,50 @@ def _driver(value: Any) -> Any:
 
 
 def _reasons(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        value = [reason for reason, active in value.items() if truth(active) is True]
     words = value if isinstance(value, list | tuple) else [value]
     return [re.sub(r"[\s-]+", "_", str(word).strip().lower()).removeprefix("clocks_event_reasons.") for word in words]
 
 
+def _rows(value: Any) -> Any:
+    """Remapped rows under any names, with yes and no in any form."""
+    if not isinstance(value, Mapping):
+        return value
+    names = (("uncorr", "uncorrectable"), ("corr", "correctable"), ("pend", "pending"), ("fail", "failure"))
+    told = {next((name for start, name in names if start in key.lower()), key): truth(one) for key, one in value.items()}
+    return {key: int(one) if str(one).isdecimal() else one for key, one in told.items()}
+
+
+def _link(value: Any) -> Any:
+    """ "Gen2 x16 of Gen5 x16": now, then the most."""
+    if not isinstance(value, str):
+        return value
+    generations = re.findall(r"gen\s*(\d)", value, re.IGNORECASE)
+    widths = re.findall(r"(?:x|@)\s*(\d{1,2})", value)
+    both = {"gen": generations, "width": widths}
+    found = {
+        f"{part}_{when}": int(one) for part, all_ in both.items() for when, one in zip(("current", "max"), all_, strict=False)
+    }
+    if not found:
+        raise ValueError(value)
+    return found
+
+
+def _dkms(value: Any) -> Any:
+    """Lines of `dkms status`: "nvidia/550.90.07, 6.8.0-38-generic, x86_64: installed"."""
+    if isinstance(value, Mapping):
+        return value
+    line = re.compile(r"(nvidia[\w-]*)(?:/|,\s*)([\d.]+)(?:,\s*([^,:\s]+))?[^:]*:\s*(\w+)")
+    return {f"nvidia/{m[2]}": f"{m[4]} {m[3] or ''}".strip() for one in _lines(value) if (m := line.search(one))} or value
+
+
 def _numbers(value: Any) -> Any:
     return [int(number) for number in re.findall(r"\d+", str(value))]
+
+
+def _first_number(value: Any) -> int:
+    return int(next(iter(_numbers(value)), value))
 
 
 _FORMS: dict[str, Callable[[Any], Any]] = {
@@ -222,6 +298,7 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "pip_packages": _packages,
     "conda_packages": _packages,
     "cpu_quota": _quota,
+    "python_headers": truth,
     "secure_boot": truth,
     "infiniband": truth,
     "wsl": truth,
@@ -231,6 +308,11 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "clocks_event_reasons": _reasons,
     "xid": _numbers,
     "sxid": _numbers,
+    "remapped_rows": _rows,
+    "pcie": _link,
+    "dkms": _dkms,
+    "performance_state": _first_number,
+    "utilization_percent": _first_number,
     "mig_mode": lambda value: {True: "Enabled", False: "Disabled"}.get(truth(value), value),
     "modules": lambda value: value if isinstance(value, list) else re.split(r"[\s,]+", str(value)),
     "dev_nodes": lambda value: value if isinstance(value, list) else re.split(r"[\s,]+", str(value)),

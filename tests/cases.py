@@ -65,7 +65,8 @@ def translates(*keys: str) -> Callable[[Callable[..., None]], Callable[..., None
 def base(state: State) -> Document:
     """A healthy machine of the kind that is told of, without PyTorch and without anything that depends on its GPU."""
     gpu = str(state.get("gpu", ""))
-    cpu_build = "+cpu" in str(state.get("torch", "")) and not {"gpu", "cc", "gpu_count", "driver_version"} & set(state)
+    has_gpu = {"gpu", "cc", "gpu_count", "driver_version"} & set(state) or state.get("gpu_present")
+    cpu_build = "+cpu" in str(state.get("torch", "")) and not has_gpu
     if state.get("wsl"):
         name = "wsl2"
     elif re.search(r"jetson|orin|xavier|tegra", f"{gpu} {state.get('tegra', '')}", re.IGNORECASE):
@@ -73,7 +74,9 @@ def base(state: State) -> Document:
     elif cpu_build or state.get("gpu_present") is False:
         name = "cpu_only"
     else:
-        name = "container" if state.get("container") or "nvidia_container_toolkit" in state else "laptop_rtx4060"
+        name = (
+            "container" if state.get("container") or {"nvidia_container_toolkit", "cdi_spec"} & set(state) else "laptop_rtx4060"
+        )
     document: Document = msgspec.json.decode(recorded.load(name).to_json())
     document["python"] |= {"distributions": [], "torch": None, "prefix": "/opt/venv", "extensions": [],
                            "executable": "/opt/venv/bin/python", "version": "3.11.9"}  # fmt: skip
@@ -246,16 +249,18 @@ def _modules(document: Document, value: list[str], state: State) -> None:
 @translates("dkms")
 def _dkms(document: Document, value: Mapping[str, str], state: State) -> None:
     kernel = document["os"]["kernel"]
+    told = {name: (said.split()[0], (said.split()[1:] or [kernel])[0]) for name, said in value.items()}
     document["driver"]["dkms"] = [
-        {"version": name.partition("/")[2], "kernels": [kernel] if said == "installed" else []} for name, said in value.items()
+        {"version": name.partition("/")[2], "kernels": [where] if said == "installed" else []}
+        for name, (said, where) in told.items()
     ]
-    for name, said in value.items():
+    for name, (said, where) in told.items():
         there = {"path": f"/lib/modules/{kernel}/updates/dkms/nvidia.ko", "version": name.partition("/")[2], "is_open": False,
                  "signer": "DKMS module signing key"}  # fmt: skip
-        document["driver"]["module_file"] = there if said == "installed" else None
+        document["driver"]["module_file"] = there if said == "installed" and where == kernel else None
 
 
-@translates("nvidia_container_toolkit")
+@translates("nvidia_container_toolkit", "cdi_spec")
 def _no_runtime(document: Document, value: bool, state: State) -> None:
     if not value:  # Docker then refuses --gpus; without it the container is started without a GPU
         _broken_nvml(document, "NVML_ERROR_LIBRARY_NOT_FOUND", library=False)
@@ -265,8 +270,11 @@ def _no_runtime(document: Document, value: bool, state: State) -> None:
 def _nodes(document: Document, value: list[str], state: State) -> None:
     nodes = document["driver"]["device_nodes"]
     present = state.get("dev_nodes", [node["path"] for node in nodes])
-    if "dev_nodes" in state and "dev_nodes_missing" not in state:  # an example of what is there, not a full list
+    if state.get("dev_nodes") and "dev_nodes_missing" not in state:  # an example of what is there, not a full list
         present = dict.fromkeys([*present, "/dev/nvidiactl", "/dev/nvidia-uvm"])
+    if not present:  # all that is there: nothing; NVML then opens nothing
+        _broken_nvml(document, "NVML_ERROR_DRIVER_NOT_LOADED")
+        present = []
     absent = state.get("dev_nodes_missing", [])
     document["driver"]["device_nodes"] = [{"path": path, "accessible": True} for path in present if path not in absent]
 
@@ -285,14 +293,17 @@ def _container_cuda(document: Document, value: str, state: State) -> None:
 @translates("env")
 def _env(document: Document, value: Mapping[str, str], state: State) -> None:
     document["environment"] |= value
+    if state.get("container") and value.get("NVIDIA_VISIBLE_DEVICES") in ("void", "none", ""):  # asked for without a GPU
+        _broken_nvml(document, "NVML_ERROR_LIBRARY_NOT_FOUND", library=False)
     if "MIG-" in value.get("CUDA_VISIBLE_DEVICES", ""):
         for gpu in document["gpus"]:
             gpu |= {"mig_enabled": True, "mig_instances": 1}
 
 
 @translates("cuda_home", "CUDA_HOME")
-def _cuda_home(document: Document, value: str, state: State) -> None:
-    document["environment"]["CUDA_HOME"] = value
+def _cuda_home(document: Document, value: str | None, state: State) -> None:
+    if value:
+        document["environment"]["CUDA_HOME"] = value
 
 
 @translates("torch", "torch_cuda")
@@ -306,9 +317,11 @@ def _torch(document: Document, value: Any, state: State) -> None:
     build = f"cu{cuda.replace('.', '')}" if cuda else "cpu"
     if version is None:  # the newest that was published for this CUDA
         rows = [row for row in builds.releases() if build in builds.cuda_builds(row)] if cuda else list(builds.releases())
-        if not rows:
+        same = [row for row in builds.releases() if any(one[2:4] == build[2:4] for one in builds.cuda_builds(row))]
+        if not rows and not same:
             raise Untranslatable(f"no release of PyTorch was built with {build}")
-        version = f"{max((row['torch'] for row in rows), key=compat.version)}+{build}"
+        newest = max((row["torch"] for row in rows or same), key=compat.version)
+        version = f"{newest}+{build}" if rows else newest  # one that somebody else built for it
     document["python"]["torch"] = {"version": version, "cuda": cuda, "location": f"{SITE}/torch"}
     document["gaps"].pop("python.torch", None)
     _distribution(document, "torch", version)
@@ -371,6 +384,7 @@ def _packages(document: Document, value: Mapping[str, Any], state: State) -> Non
                 listed = document["python"]["distributions"]
             if version == "(other build)" and (row := companion(state["torch"], normal)):
                 version = f"{row['version'] or row['accepts'].strip('=')}+cu121"
+            version = str(version).partition(" ")[0] if re.match(r"\d", str(version)) else version  # conda: and the build
             if version is None or any(one["name"] == normal for one in listed):
                 continue
             if version == "present" or re.match(r"\d", str(version)):
@@ -405,15 +419,36 @@ def _extension(document: Document, value: str, state: State) -> None:
 
 
 @translates("nvcc")
-def _nvcc(document: Document, value: str, state: State) -> None:
+def _nvcc(document: Document, value: str | None, state: State) -> None:
+    if not value:
+        return
     version = _version(value)
     path = f"/usr/local/cuda-{version}"
     document["toolkits"].append({"path": path, "version": version, "found_by": ["PATH"], "has_nvcc": True})
 
 
+def _with_triton(document: Document) -> None:
+    """The Triton that PyTorch brings on Linux, where something is told that only matters to it."""
+    torch = document["python"]["torch"]
+    row = builds.torch_release(torch["version"]) if torch else None
+    listed = {one["name"] for one in document["python"]["distributions"]}
+    if row and row["triton"] and torch["cuda"] and "triton" not in listed and document["os"]["system"] == "Linux":
+        _distribution(document, "triton", row["triton"])
+
+
 @translates("gcc")
-def _gcc(document: Document, value: str, state: State) -> None:
+def _gcc(document: Document, value: str | None, state: State) -> None:
+    if not value:
+        document["host_compiler"] = None
+        _with_triton(document)
+        return
     document["host_compiler"] = {"path": "/usr/bin/g++", "version": value, "found_by": "PATH"}
+
+
+@translates("python_headers")
+def _headers(document: Document, value: bool, state: State) -> None:
+    document["python"]["has_headers"] = value
+    _with_triton(document)
 
 
 @translates("ptxas")
@@ -471,8 +506,18 @@ def _ldconfig(document: Document, value: list[str], state: State) -> None:
     for soname in state.get("ldconfig", []):
         if soname.startswith("libcudnn"):
             _library(document, soname, None, "ld.so.cache", "/usr/lib/x86_64-linux-gnu")
+    if "libcuda.so.1" in state.get("ldconfig_missing", []):
+        document["driver"]["libcuda"] = None
+        document["gaps"]["driver.libcuda"] = "libcuda.so.1: cannot open shared object file: No such file or directory"
     if "libcuda.so" in state.get("ldconfig_missing", []):
         document["driver"]["has_libcuda_link"] = False
+
+
+@translates("cudnn")
+def _cudnn(document: Document, value: str, state: State) -> None:
+    """A cuDNN of the system."""
+    major = str(value).partition(".")[0]
+    _library(document, f"libcudnn.so.{major}", str(value), "ld.so.cache", "/usr/lib/x86_64-linux-gnu")
 
 
 @translates("libcuda_path")
@@ -595,6 +640,12 @@ def _pcie(document: Document, value: Mapping[str, int], state: State) -> None:
     names = {"gen_max": "pcie_generation_max", "gen_current": "pcie_generation", "width_max": "pcie_width_max",
              "width_current": "pcie_width"}  # fmt: skip
     document["gpus"][-1] |= {names[key]: number for key, number in value.items() if key in names}
+    rate = {1: 2.5, 2: 5.0, 3: 8.0, 4: 16.0, 5: 32.0, 6: 64.0}.get(value.get("gen_max", 0))
+    for port in ((document["pci"] or [{}])[-1].get("upstream") or [])[:1]:
+        if rate and port.get("link"):
+            port["link"]["gt_per_s_max"] = rate
+    if state.get("utilization_percent", 0) >= 50 and "performance_state" not in state:
+        document["gpus"][-1]["performance_state"] = 2
 
 
 @translates("power", "peers_limit_w", "clocks_event_reasons", "power_draw_vs_limit")
@@ -607,7 +658,10 @@ def _power(document: Document, value: Any, state: State) -> None:
     names = {"limit_w": "power_limit_w", "default_limit_w": "power_limit_default_w", "draw_w": "power_w"}
     last |= {names[key]: float(number) for key, number in power.items() if key in names}
     if "clocks_event_reasons" in state:
-        last |= {"throttle_reasons": list(state["clocks_event_reasons"]), "utilization_percent": 99}
+        last |= {
+            "throttle_reasons": list(state["clocks_event_reasons"]),
+            "utilization_percent": state.get("utilization_percent", 99),
+        }
     if state.get("power_draw_vs_limit") == "at limit":
         last["power_w"] = last["power_limit_w"]
 
@@ -670,6 +724,13 @@ def _flavour(document: Document, value: Any, state: State) -> None:
 def _temperature(document: Document, value: Any, state: State) -> None:
     for gpu in document["gpus"]:
         gpu["temperature_c"] = int(re.findall(r"\d+", str(value))[0])
+
+
+@translates("utilization_percent", "performance_state")
+def _busy(document: Document, value: int, state: State) -> None:
+    told = {key: int(state[key]) for key in ("utilization_percent", "performance_state") if key in state}
+    for gpu in document["gpus"]:
+        gpu |= told
 
 
 @translates("persistence_mode")

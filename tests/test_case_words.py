@@ -49,6 +49,32 @@ def test_sizes(told: Any, bytes_: int | None) -> None:
         ({"mig": True, "mig_instances": 0, "gpu": "A100-SXM4-40GB"}, "mig-without-instances"),
         ({"lsmod": "nouveau", "gpu": "GTX 1080"}, "nouveau-loaded"),
         ({"infiniband_ports": ["active", "init"]}, "infiniband-port-not-ready"),
+        ({"gpu_present": True, "conda_packages": {"cpuonly": "2.0", "pytorch": "1.11.0 py3.8_cpu_0"}}, "torch-cpu-only"),
+        (
+            {"gpu": "V100", "driver": "470.82", "conda_list": {"pytorch": "2.1.0 py3.10_cuda12.1_cudnn8.9.2_0"}},
+            "driver-too-old",
+        ),
+        ({"os": "Windows 10", "torch": "2.1.2+cpu", "gpu_present": True}, "torch-cpu-only"),
+        (
+            {
+                "kernel": "6.8.0-40",
+                "dkms_status": "nvidia/550.90.07, 6.8.0-38, x86_64: installed",
+                "modules_missing": ["nvidia"],
+            },
+            "dkms-module-missing",
+        ),
+        ({"gpu": "RTX 5090", "kernel_module_license": "NVIDIA"}, "kernel-module-flavour"),
+        (
+            {"gpu": "A100-SXM4-80GB", "row_remap": {"uncorrectable_error": "8", "remapping_failure_occurred": "Yes"}},
+            "rows-remap-failed",
+        ),
+        ({"gpu": "RTX 3090", "pcie": "Gen4 x4 of Gen4 x16"}, "pcie-degraded"),
+        ({"gpu": "RTX 3090", "pcie_width_current": 4, "pcie_width_max": 16}, "pcie-degraded"),
+        ({"container": "podman", "NVIDIA_VISIBLE_DEVICES": "void"}, "container-without-gpu"),
+        ({"container": "podman", "cdi": False}, "container-without-gpu"),
+        ({"container": "singularity", "dev_nodes": []}, "device-nodes-missing"),
+        ({"container": True, "ldconfig_missing": ["libcuda.so.1"]}, "libcuda-absent"),
+        ({"gpu": "RTX 3090", "throttle": {"hw_thermal_slowdown": "Active"}, "gpu_util": "98 %"}, "gpu-throttled"),
     ],
 )
 def test_another_spelling_gives_the_same_finding(state: dict[str, Any], problem: str) -> None:
@@ -65,6 +91,11 @@ def test_another_spelling_gives_the_same_finding(state: dict[str, Any], problem:
         {"glibc": "2.31", "torch": "2.5.1+cu124", "pip": ["flash-attn==2.7.4.post1"]},
         {"glibc": "2.35", "torch": "2.7.1+cu126", "pip": ["flash-attn==2.8.2"]},
         {"infiniband_ports": ["active", "down"]},
+        {"gpu": "2x RTX 4090", "pcie": "Gen1 x16 of Gen4 x16", "pstate": "P8"},
+        {"gpu": "RTX 3090", "throttle": {"sw_power_cap": "Active", "hw_slowdown": "Not Active"}, "utilization": "97%"},
+        {"gpu": "H100", "remapped_rows": {"uncorrectable": 1, "pending": "No", "failure": "No"}},
+        {"gpu": "GB10", "torch": "2.11.0+cu130", "arch_list": "sm_80 sm_90 sm_120 compute_120"},
+        {"torch_cuda": "13.1", "gpu": "GB10", "cuda_home": None, "nvcc": None, "gcc": "13.3"},
         {"ulimits": {"nofile": "unlimited", "memlock": "unlimited"}, "infiniband": True},
     ],
 )

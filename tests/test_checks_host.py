@@ -11,6 +11,7 @@ import pytest
 from recorded import Fault, altered, commands, judge, problems
 
 from dltool.probe import elf, host, toolkit
+from dltool.results import Status
 
 LAPTOP, SERVER, CONTAINER, OLD_CARD = "laptop_rtx4060", "h100_server", "container", "gtx1080ti"
 GIB = 2**30
@@ -191,6 +192,52 @@ FAULTS = {
         LAPTOP, {**NO_TORCH, **installed("faster-whisper 1.0.3", "nvidia-cudnn-cu12 8.9.7.29")}, "cudnn-of-other-major",
         "warn", "only in a wheel", ("LD_LIBRARY_PATH=",),
     ),
+    "pandas from before NumPy 2": Fault(
+        LAPTOP, installed("numpy 2.1.0", "pandas 2.1.4"), "numpy-mismatched", "warn", "pandas 2.1.4 is compiled for NumPy 1",
+        ('"numpy<2"', '"pandas>=2.2.2"'),
+    ),
+    "Triton whose ptxas is older than the GPU": Fault(
+        LAPTOP, {**build("2.9.1+cu128"), **installed("triton 3.5.1"), "gpus.0.compute_capability": "12.1",
+                 "gpus.0.name": "NVIDIA GB10"},
+        "triton-mismatched", "warn", "sm_121a", ("TRITON_PTXAS_PATH=",),
+    ),
+    "NCCL older than PyTorch's": Fault(
+        LAPTOP, {**build("2.8.0+cu128"), **installed("torch 2.8.0+cu128", "nvidia-nccl-cu12 2.21.5")}, "nvidia-wheels-mixed",
+        "fail", "NCCL 2.21.5 is older", ("nvidia-nccl-cu12==2.27.3",),
+    ),
+    "a release without a row between two that agree": Fault(
+        OLD_CARD, installed("flash-attn 2.4.2"), "packages-mismatched", "warn", "2.4.2 needs compute capability 8.0",
+        ("uninstall -y flash-attn",),
+    ),
+    "vLLM beside another PyTorch than it pins": Fault(
+        LAPTOP, {**build("2.6.0+cu124"), **installed("vllm 0.10.0")}, "packages-mismatched", "warn", "needs torch ==2.7.1",
+        ("vllm==0.10.0",),
+    ),
+    "no library of bitsandbytes for this CUDA": Fault(
+        LAPTOP, {**build("2.8.0+cu129"), **installed("bitsandbytes 0.46.0")}, "packages-mismatched", "warn", "not for 12.9",
+        ("-U bitsandbytes",),
+    ),
+    "TensorFlow on a GPU of Blackwell": Fault(
+        LAPTOP, {**NO_TORCH, **installed("tensorflow 2.19.0", "nvidia-cudnn-cu12 9.3.0.75"),
+                 "gpus.0.compute_capability": "12.0", "gpus.0.name": "NVIDIA GeForce RTX 5080"},
+        "packages-mismatched", "warn", "no code for compute capability 12.0", ("nvcr.io/nvidia/tensorflow",),
+    ),
+    "an ONNX Runtime of CUDA 11 and a system of CUDA 12": Fault(
+        LAPTOP, {**NO_TORCH, **installed("onnxruntime-gpu 1.16.0"), "toolkits": [nvcc("12.1", "PATH")]},
+        "packages-mismatched", "warn", "is built for CUDA 11, not for 12.1", ("-U onnxruntime-gpu",),
+    ),
+    "TensorFlow without CUDA libraries": Fault(
+        LAPTOP, {**NO_TORCH, **installed("tensorflow 2.16.1")}, "framework-without-cuda", "warn", "it runs on the CPU",
+        ("tensorflow[and-cuda]==2.16.1",),
+    ),
+    "JAX with the plugin of another release": Fault(
+        LAPTOP, {**NO_TORCH, **installed("jax 0.4.28", "jaxlib 0.4.28", "jax-cuda12-plugin 0.4.30")},
+        "framework-without-cuda", "warn", "does not go with jaxlib 0.4.28", ("jax[cuda12]==0.4.28",),
+    ),
+    "an old jaxlib with an older cuDNN": Fault(
+        LAPTOP, {**NO_TORCH, **installed("jaxlib 0.4.7+cuda11.cudnn86", "nvidia-cudnn-cu11 8.5.0.96")},
+        "framework-without-cuda", "fail", "needs cuDNN 8.6", ("nvidia-cudnn-cu11>=8.6,<9",),
+    ),
     "cuDNN too old for TensorFlow": Fault(
         LAPTOP, {**NO_TORCH, "python.version": "3.10.12", **installed("tensorflow 2.12.0", "nvidia-cudnn-cu11 8.5.0.96")},
         "cudnn-of-other-major", "fail", "needs cuDNN 8.6", ("-m venv",),
@@ -208,6 +255,34 @@ HEALTHY: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "a small file system": (LAPTOP, disk(total_bytes=GIB // 2, free_bytes=GIB // 100)),
     "a working directory that is read only": (CONTAINER, disk(purpose="working directory", writable=False)),
+    "packages that know NumPy 2": (LAPTOP, installed("numpy 2.1.0", "pandas 2.2.2", "scipy 1.13.0")),
+    "a patch of Triton": (LAPTOP, {**build("2.9.1+cu128"), **installed("triton 3.5.0")}),
+    "Triton told to use a ptxas of CUDA 13": (
+        LAPTOP,
+        {
+            **build("2.9.1+cu128"),
+            **installed("triton 3.5.1"),
+            "gpus.0.compute_capability": "12.1",
+            "gpus.0.name": "NVIDIA GB10",
+            "triton_ptxas": "13.0",
+        },
+    ),
+    "NCCL newer than PyTorch's": (
+        LAPTOP,
+        {**build("2.8.0+cu128"), **installed("torch 2.8.0+cu128", "nvidia-nccl-cu12 2.28.3")},
+    ),
+    "TensorFlow as NVIDIA builds it": (
+        LAPTOP,
+        {
+            **NO_TORCH,
+            **installed("tensorflow 2.17.0+nv25.2", "nvidia-cudnn-cu12 9.7.1.26"),
+            "gpus.0.compute_capability": "12.0",
+            "gpus.0.name": "NVIDIA GeForce RTX 5080",
+        },
+    ),
+    "TensorFlow and the libraries of PyTorch": (LAPTOP, installed("tensorflow 2.18.0", "nvidia-cudnn-cu12 9.5.1.17")),
+    "JAX and its plugin": (LAPTOP, installed("jax 0.6.2", "jaxlib 0.6.2", "jax-cuda12-plugin 0.6.2", "jax-cuda12-pjrt 0.6.2")),
+    "JAX for the CPU": (LAPTOP, installed("jax 0.6.2", "jaxlib 0.6.2")),
     "nvcc of another minor": (LAPTOP, {"toolkits": [nvcc("12.2", "PATH")]}),
     "an old toolkit that nobody chose": (LAPTOP, {"toolkits": [nvcc("11.8", "/usr/local")]}),
     "two toolkits, one is meant": (SERVER, {"toolkits": [nvcc("11.8", "/usr/local"), nvcc("12.8", "PATH")]}),
@@ -333,3 +408,31 @@ def test_our_own_cases_are_judged_right(capsys: pytest.CaptureFixture[str]) -> N
     assert cases.main([str(cases.OURS), "--expect"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith(" right")
     assert cases.main([]) == 2
+
+
+@pytest.mark.parametrize(
+    ("facts", "says", "command"),
+    [
+        ({"host_compiler": None}, "no gcc is on the PATH", "build-essential"),
+        ({"host_compiler": {"path": "/usr/bin/g++", "version": "13.3.0", "found_by": "PATH"}, "python.has_headers": False,
+          "python.version": "3.10.12"}, "headers of Python 3.10", "python3.10-dev"),
+    ],
+)  # fmt: skip
+def test_what_triton_needs_to_compile_its_launcher(facts: dict[str, Any], says: str, command: str) -> None:
+    found = judge(altered(LAPTOP, {**installed("triton 3.3.1"), **facts}))["triton-mismatched"]
+    assert found.status is Status.INFO
+    assert says in found.summary
+    assert command in found.remedies[0].commands[0]
+
+
+def test_headers_and_a_compiler_are_enough_for_triton() -> None:
+    whole = {"host_compiler": {"path": "/usr/bin/gcc", "version": "13.3.0", "found_by": "PATH"}, "python.has_headers": True}
+    assert judge(altered(LAPTOP, {**installed("triton 3.3.1"), **whole}))["triton-mismatched"].status is Status.PASS
+
+
+def test_a_package_that_compiles_when_it_is_used_and_no_nvcc() -> None:
+    found = judge(altered(LAPTOP, {**installed("deepspeed 0.15.1"), "toolkits": []}))["toolkit-mismatched"]
+    assert found.status is Status.INFO
+    assert "deepspeed compiles kernels" in found.summary
+    assert any("CUDA_HOME=/usr/local/cuda-12.6" in command for command in found.remedies[0].commands)
+    assert judge(altered(LAPTOP, {**installed("numpy 2.1.0"), "toolkits": []}))["toolkit-mismatched"].status is Status.SKIP

@@ -55,6 +55,21 @@ REPORTED = {
         "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 580.178",
         "nvml-version-mismatch",
     ),
+    "jax-plugin-differs": (
+        "RuntimeWarning: JAX plugin jax_cuda12_plugin version 0.9.2 is installed, but it is not compatible with the installed "
+        "jaxlib version 0.9.0.1",
+        "jax-plugin-version",
+    ),
+    "tensorflow-blackwell": ("'cuModuleLoadData(&module, data)' failed with 'CUDA_ERROR_INVALID_PTX'", "invalid-ptx"),
+    "tensorflow-without-cuda": ("W tensorflow/gpu_device.cc: Skipping registering GPU devices...", "tensorflow-dlopen"),
+    "numpy2-other-packages": ("AttributeError: _ARRAY_API not found", "numpy2"),
+    "bitsandbytes-cuda-129": (
+        "RuntimeError: Configured CUDA binary not found at /x/bitsandbytes/libbitsandbytes_cuda129.so",
+        "bitsandbytes-no-cuda",
+    ),
+    "flash-attn-turing": ("RuntimeError: FlashAttention only supports Ampere GPUs or newer.", "flash-attn-needs-ampere"),
+    "nccl-downgraded": ("libtorch_cuda.so: undefined symbol: ncclCommWindowRegister", "nccl-symbol"),
+    "hmm": ("cuInit(0) failed -> CUDA_ERROR_NOT_INITIALIZED: initialization error", "cuda-driver-init"),
     "cvd-empty": ("RuntimeError: No CUDA GPUs are available", "no-cuda-gpus"),
     "torchvision-nms": ("RuntimeError: operator torchvision::nms does not exist", "torchvision-ops"),
     "nccl-cu11-and-cu12": ("ImportError: libtorch_cuda.so: undefined symbol: ncclCommRegister", "nccl-symbol"),

@@ -8,12 +8,16 @@ from msgspec.structs import replace
 
 from dltool import compat
 from dltool.checks import check
-from dltool.checks.packages import installed_torch
+from dltool.checks.driver import has_gpu
+from dltool.checks.packages import installed_torch, listed
 from dltool.checks.toolkit import used
 from dltool.compat import rules_packages
 from dltool.lang import tr
-from dltool.machine import HostCompiler, Machine, Toolkit
-from dltool.results import Evidence, Finding, Remedy, Status
+from dltool.machine import Distribution, HostCompiler, Machine, Toolkit
+from dltool.results import Evidence, Finding, Remedy, Risk, Status
+
+_COMPILE_WHEN_USED = ("deepspeed", "flashinfer-python")
+"""Packages whose kernels are compiled by nvcc on the user's machine."""
 
 
 @check(
@@ -48,6 +52,9 @@ def toolkit_mismatched(machine: Machine) -> Iterator[Finding]:
     See: https://pytorch.org/docs/stable/cpp_extension.html https://docs.nvidia.com/cuda/cuda-installation-guide-linux/
     """
     toolkit = used(machine)
+    if toolkit is None and (waiting := _compiles_when_used(machine)):
+        yield _no_toolkit(machine, waiting)
+        return
     if toolkit is None or toolkit.version is None:
         summary = tr(
             "no CUDA toolkit with nvcc, and running PyTorch needs none", "没有带 nvcc 的 CUDA 工具包，运行 PyTorch 也不需要"
@@ -65,6 +72,41 @@ def toolkit_mismatched(machine: Machine) -> Iterator[Finding]:
     else:
         summary = tr(f"CUDA toolkit {toolkit.version}", f"CUDA 工具包 {toolkit.version}")
         yield Finding(status=Status.PASS, summary=summary, evidence=evidence)
+
+
+def _compiles_when_used(machine: Machine) -> Distribution | None:
+    """A package here that calls nvcc when it is used."""
+    python, torch = machine.python, installed_torch(machine)
+    if python is None or torch is None or torch.cuda is None or not has_gpu(machine):
+        return None
+    return next((found for name in _COMPILE_WHEN_USED if (found := python.distribution(name))), None)
+
+
+def _no_toolkit(machine: Machine, waiting: Distribution) -> Finding:
+    torch = installed_torch(machine)
+    cuda = _minor(torch.cuda) if torch and torch.cuda else "12.8"
+    return Finding(
+        status=Status.INFO,
+        summary=tr(
+            f"{waiting.name} compiles kernels when it is used, and there is no CUDA toolkit with nvcc",
+            f"{waiting.name} 在使用时要编译内核，而这里没有带 nvcc 的 CUDA 工具包",
+        ),
+        why=tr(
+            '"CUDA_HOME does not exist, unable to compile CUDA op(s)". The wheels of PyTorch bring no compiler.',
+            "“CUDA_HOME does not exist, unable to compile CUDA op(s)”。PyTorch 的 wheel 不带编译器。",
+        ),
+        evidence=(listed(waiting), Evidence(fact="nvcc", value="missing", read_from="CUDA_HOME, PATH, /usr/local/cuda")),
+        remedies=(
+            Remedy(
+                text=tr("Install the toolkit of PyTorch's CUDA and name it.", "安装与 PyTorch 的 CUDA 相同的工具包并指明它。"),
+                commands=(
+                    f"sudo apt-get install cuda-toolkit-{cuda.replace('.', '-')}",
+                    f"export CUDA_HOME=/usr/local/cuda-{cuda}",
+                ),
+                risk=Risk.ROOT,
+            ),
+        ),
+    )
 
 
 def _question(machine: Machine, version: str) -> compat.Question:

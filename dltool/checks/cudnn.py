@@ -50,7 +50,11 @@ def cudnn_of_other_major(machine: Machine) -> Iterator[Finding]:
         yield unread(machine) or no_python()
         return
     present = _cudnns(machine, python)
-    users = (found for name in _USERS if (found := python.distribution(name)) and compat.known_version(found.version))
+    users = (
+        found
+        for name in _USERS
+        if (found := python.distribution(name)) and compat.known_version(found.version) and "+nv" not in found.version
+    )  # what NVIDIA builds for its containers goes with the cuDNN there
     problems = [problem for found in users if (problem := _judge(python, found, present))]
     problems = problems or _not_on_path(machine, python)
     yield from problems

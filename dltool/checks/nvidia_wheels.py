@@ -6,8 +6,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
+from dltool import compat
 from dltool.checks import check
-from dltool.checks.packages import installed_torch, no_python, pip, pip_uninstall, same_torch, unread
+from dltool.checks.packages import installed_torch, listed, no_python, pip, pip_uninstall, question, same_torch, unread
+from dltool.compat import rules_nccl
 from dltool.lang import tr
 from dltool.machine import Machine, PythonEnv
 from dltool.results import Evidence, Finding, Remedy, Status
@@ -21,7 +25,7 @@ _SHOWN = 4
     zh="""环境中是否只有一套 NVIDIA 库 wheel，而且只对应一个 CUDA 主版本？
 
     两套 wheel（nvidia-cudnn-cu11 与 nvidia-cudnn-cu12 并存）会把同名文件放进同一个目录；加载哪个全凭运气，于是会缺少符号。
-    同一个软件包出现两个版本，则是安装中断的残留。
+    同一个软件包出现两个版本，则是安装中断的残留。比构建 PyTorch 时更旧的 NCCL 缺少它要调用的函数。
 
     解决：新建一个环境，或卸载其中一整套，再用 `pip install --force-reinstall` 重新安装 torch：两套拥有相同的文件，
     卸载一套会带走另一套的文件。
@@ -34,7 +38,8 @@ def nvidia_wheels_mixed(machine: Machine) -> Iterator[Finding]:
     """Does the environment hold one set of NVIDIA's library wheels, for one CUDA major?
 
     Two sets (nvidia-cudnn-cu11 beside nvidia-cudnn-cu12) put files of the same names into the same directory; which one
-    loads is chance, and symbols are missing. Two versions of one distribution are the rest of an interrupted installation.
+    loads is chance, and symbols are missing. Two versions of one distribution are the rest of an interrupted installation. An
+    NCCL older than the one that PyTorch was built with lacks functions that it calls.
 
     Mend: make a fresh environment, or uninstall all of one set and then install torch again with
     `pip install --force-reinstall`: both sets own the same files, so that removing one takes files of the other with it.
@@ -49,9 +54,12 @@ def nvidia_wheels_mixed(machine: Machine) -> Iterator[Finding]:
         yield unread(machine) or no_python()
         return
     parts = _by_part(python)
+    old = list(_old_nccl(machine, python))
     clashing = sorted(wheel for wheels in parts.values() if len(wheels) > 1 for wheel in wheels)
     if clashing:
         yield _mixed(machine, python, clashing)
+    elif old:
+        yield from old
     else:
         count = len(parts)
         summary = (
@@ -60,6 +68,25 @@ def nvidia_wheels_mixed(machine: Machine) -> Iterator[Finding]:
             else tr("no NVIDIA library wheels", "没有 NVIDIA 库 wheel")
         )
         yield Finding(status=Status.PASS, summary=summary)
+
+
+def _old_nccl(machine: Machine, python: PythonEnv) -> Iterator[Finding]:
+    """The NCCL wheel for this CUDA, where it is of an earlier minor version than PyTorch pins."""
+    torch = installed_torch(machine)
+    major = torch.cuda.partition(".")[0] if torch and torch.cuda else ""
+    wheel = python.distribution(f"nvidia-nccl-cu{major}")
+    row = compat.torch_release(torch.version) if torch else None
+    pinned, have = compat.known_version(row["nccl"] if row else None), compat.known_version(wheel.version if wheel else None)
+    recorded = python.distribution("torch")  # what is imported must be what pip brought these wheels for
+    if torch is None or recorded is None or recorded.version.partition("+")[0] != torch.version.partition("+")[0]:
+        return
+    if wheel is None or pinned is None or have is None or have.release[:2] >= pinned.release[:2]:
+        return
+    for finding in rules_nccl.nccl(question(machine, {wheel.name: wheel.version})):
+        if finding.status.is_problem:
+            again = (f'{pip(python)} "{wheel.name}=={pinned}"',)
+            fix = Remedy(text=tr("Install the one that PyTorch pins.", "安装 PyTorch 所固定的版本。"), commands=again)
+            yield replace(finding, status=Status.FAIL, evidence=(listed(wheel), *finding.evidence), remedies=(fix,))
 
 
 def _by_part(python: PythonEnv) -> dict[tuple[str, str], set[tuple[str, str]]]:

@@ -10,7 +10,17 @@ from msgspec.structs import replace
 from dltool import compat
 from dltool.checks import check
 from dltool.checks.driver import has_gpu
-from dltool.checks.packages import bare, installed_torch, listed, no_python, pip, question, unread, unread_wheels
+from dltool.checks.packages import (
+    bare,
+    installed_torch,
+    listed,
+    no_python,
+    pip,
+    pip_uninstall,
+    question,
+    unread,
+    unread_wheels,
+)  # fmt: skip
 from dltool.compat import rules_stack
 from dltool.compat.packages import stack_components
 from dltool.lang import tr
@@ -20,6 +30,10 @@ from dltool.results import Evidence, Finding, Remedy, Status
 _HAVE_OWN_CHECK = re.compile(r"(torch|torchvision|torchaudio|torchtext|torchdata|triton.*|pytorch.*|numpy|nvidia-.*|cuda-.*)")
 _HARMLESS = frozenset({"python", "cuda minor", "cudnn", "platform"})
 """What is installed was accepted by pip, and may have been compiled here."""
+_ONE_FILE_PER_CUDA = frozenset({"bitsandbytes"})
+"""They load a file that has the CUDA of PyTorch in its name: for these a minor without a file is a fault."""
+_NVIDIAS_OWN = re.compile(r"\+nv")
+"""A framework that NVIDIA built for its containers: it has code for other GPUs than the published one."""
 
 
 @check(
@@ -125,19 +139,71 @@ def _made_for_another(label: str, torch: TorchBuild) -> Iterator[str]:
 
 
 def _by_table(machine: Machine, found: Distribution) -> Iterator[Finding]:
-    if found.name not in stack_components():
+    if found.name not in stack_components() or _NVIDIAS_OWN.search(found.version):
         return
-    asked = question(machine, {found.name: found.version})
+    asked = _with_cuda_of_the_system(machine, question(machine, {found.name: found.version}))
     for finding in rules_stack.stack(asked):
         if finding.status is Status.FAIL:
             objection = rules_stack.objection(asked, found.name, found.version)
             harmless = objection is not None and objection.about in _HARMLESS
+            harmless = harmless and not (found.name in _ONE_FILE_PER_CUDA and objection and objection.about == "cuda minor")
             status = Status.INFO if harmless else Status.WARN
-            yield replace(finding, status=status, evidence=(listed(found), *finding.evidence))
+            mends = _mends(machine, found, objection) or finding.remedies
+            yield replace(finding, status=status, evidence=(listed(found), *finding.evidence), remedies=mends)
         elif finding.status is Status.WARN:
             yield replace(finding, status=Status.INFO)
         else:
             yield finding
+
+
+def _with_cuda_of_the_system(machine: Machine, asked: compat.Question) -> compat.Question:
+    """Without PyTorch and NVIDIA's wheels a package finds no CUDA libraries but those of the toolkit, where there is one."""
+    names = [found.name for found in machine.python.distributions] if machine.python else []
+    versions = {toolkit.version for toolkit in machine.toolkits}
+    version = versions.pop() if len(versions) == 1 else None
+    if installed_torch(machine) or version is None or any(name.startswith("nvidia-") for name in names):
+        return asked
+    return replace(asked, cuda=version) if compat.known_version(version) else asked
+
+
+def _mends(machine: Machine, found: Distribution, objection: rules_stack.Objection | None) -> tuple[Remedy, ...]:
+    """What to run against an objection; empty where it depends on what the user wants."""
+    if machine.python is None or objection is None:
+        return ()
+    install = pip(machine.python)
+    if objection.about == "torch" and rules_stack.pins_torch(found.name, found.version):
+        return (
+            Remedy(
+                text=tr(
+                    "Install it again, best in an environment of its own: pip then brings the PyTorch that it pins.",
+                    "重新安装它，最好在单独的环境中：pip 会带来它所固定的 PyTorch。",
+                ),
+                commands=(f'{install} "{found.name}=={found.version.partition("+")[0]}"',),
+            ),
+        )
+    if objection.about in ("cuda", "cuda minor"):
+        newer = tr("Take its newest release, or a PyTorch of that CUDA.", "换用它的最新版本，或换用该 CUDA 的 PyTorch。")
+        return (Remedy(text=newer, commands=(f"{install} -U {found.name}",)),)
+    return (_other_gpu(machine.python, found),) if objection.about == "gpu" else ()
+
+
+def _other_gpu(python: PythonEnv, found: Distribution) -> Remedy:
+    if found.name == "tensorflow":
+        return Remedy(
+            text=tr(
+                "Take TensorFlow from NVIDIA's container, which has code for this GPU.",
+                "使用 NVIDIA 容器中的 TensorFlow，它含有这块 GPU 的代码。",
+            ),
+            commands=("docker run --rm -it --gpus all nvcr.io/nvidia/tensorflow:25.02-tf2-py3",),
+        )
+    return Remedy(
+        text=tr(
+            'Remove it and let programs use what PyTorch brings (for attention: attn_implementation="sdpa"), or use a GPU that '
+            "it serves.",
+            '卸载它，让程序使用 PyTorch 自带的实现（注意力：attn_implementation="sdpa"），或换用它支持的 GPU。',
+        ),
+        commands=(f"{pip_uninstall(python)} {found.name}",),
+    )
 
 
 @check(

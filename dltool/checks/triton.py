@@ -11,10 +11,12 @@ from dltool.checks import check
 from dltool.checks.packages import installed_torch, listed, pip, question, unread
 from dltool.compat import packages, rules_packages
 from dltool.lang import tr
-from dltool.machine import Distribution, Machine, PythonEnv
-from dltool.results import Evidence, Finding, Remedy, Status
+from dltool.machine import Distribution, Machine, PythonEnv, TorchBuild
+from dltool.results import Evidence, Finding, Remedy, Risk, Status
 
 _NAMES = ("triton", "triton-windows", "pytorch-triton")
+_PTXAS_OF_ALL_BLACKWELL = 13
+"""The CUDA major from which ptxas knows every GPU of that generation."""
 
 
 @check(
@@ -50,10 +52,54 @@ def triton_mismatched(machine: Machine) -> Iterator[Finding]:
         yield _absent(machine)
         return
     problems = [*_other_torch(machine, python, triton), *_by_table(machine, triton)]
+    problems = problems or list(_cannot_compile(machine, python, triton))
     yield from problems
     if not problems:
         told = tr(f"Triton {triton.version}", f"Triton {triton.version}：相配")
         yield Finding(status=Status.PASS, summary=told, evidence=(listed(triton),))
+
+
+def _cannot_compile(machine: Machine, python: PythonEnv, triton: Distribution) -> Iterator[Finding]:
+    """Triton compiles a small C file when it starts: for that it needs a C compiler and the headers of Python."""
+    if machine.os.system != "Linux" or installed_torch(machine) is None:
+        return
+    minor = ".".join(python.version.split(".")[:2])
+    if machine.host_compiler is None and "host_compiler" not in machine.gaps:
+        yield _missing_for_compiling(
+            triton,
+            tr("no gcc is on the PATH", "PATH 中没有 gcc"),
+            "Failed to find C compiler. Please specify via CC environment variable",
+            "sudo apt-get install build-essential  # Fedora, RHEL: sudo dnf install gcc",
+        )
+    elif python.has_headers is False:
+        yield _missing_for_compiling(
+            triton,
+            tr(f"the headers of Python {minor} are not installed", f"没有安装 Python {minor} 的头文件"),
+            "fatal error: Python.h: No such file or directory",
+            f"sudo apt-get install python{minor}-dev  # Fedora, RHEL: sudo dnf install python3-devel",
+        )
+
+
+def _missing_for_compiling(triton: Distribution, what: str, message: str, command: str) -> Finding:
+    return Finding(
+        status=Status.INFO,
+        summary=tr(f"{what}: torch.compile fails", f"{what}：torch.compile 会失败"),
+        why=tr(
+            f'Triton {triton.version} compiles a small C file when it starts ("{message}"). Eager code works.',
+            f"Triton {triton.version} 启动时要编译一个小的 C 文件（“{message}”）。普通（eager）代码不受影响。",
+        ),
+        evidence=(listed(triton),),
+        remedies=(
+            Remedy(
+                text=tr(
+                    "Install it where torch.compile is wanted.",
+                    "需要 torch.compile 时安装它。",
+                ),
+                commands=(command,),
+                risk=Risk.ROOT,
+            ),
+        ),
+    )
 
 
 def _absent(machine: Machine) -> Finding:
@@ -84,13 +130,22 @@ def _other_torch(machine: Machine, python: PythonEnv, triton: Distribution) -> I
     name = "triton" if triton.name.startswith("pytorch") else triton.name
     again = f"{pip(python)} --force-reinstall torch=={torch.version.partition('+')[0]}"
     for finding in rules_packages.companions(question(machine, {name: triton.version})):
-        if finding.status is Status.FAIL:
+        if finding.status is Status.FAIL and not _patch_only(torch, triton):
             yield replace(
                 finding,
                 status=Status.WARN,
                 evidence=(listed(triton), *finding.evidence),
                 remedies=(Remedy(text=finding.remedies[0].text, commands=(again,)),),
             )
+
+
+def _patch_only(torch: TorchBuild, triton: Distribution) -> bool:
+    """Whether it differs from the one that belongs only in the last part of its version: these take each other's place."""
+    have, pinned = (
+        compat.known_version(triton.version),
+        compat.known_version((compat.torch_release(torch.version) or {}).get("triton")),
+    )
+    return have is not None and pinned is not None and have.release[:2] == pinned.release[:2]
 
 
 def _by_table(machine: Machine, triton: Distribution) -> Iterator[Finding]:
@@ -104,8 +159,44 @@ def _by_table(machine: Machine, triton: Distribution) -> Iterator[Finding]:
     ptxas = compat.known_version(machine.triton_ptxas)
     if ptxas is not None and row["ptxas_cuda_max"] and ptxas.release[:2] > compat.version(row["ptxas_cuda_max"]).release:
         yield _unknown_ptxas(machine, triton, row)
+    if machine.os.system != "Windows" and (strange := _strange_to_ptxas(machine, row)):
+        yield _own_ptxas_too_old(triton, strange)
     if machine.driver.has_libcuda_link is False and row["libcuda"] == "libcuda.so" and machine.os.system != "Windows":
         yield _no_libcuda_link(machine, triton)
+
+
+def _strange_to_ptxas(machine: Machine, row: tables.Row) -> str | None:
+    """The compute capability of a GPU that the PTX assembler which Triton will call cannot compile for."""
+    lacks = row["ptxas_lacks"].split()
+    told = compat.known_version(machine.triton_ptxas)
+    if told is not None and told.major >= _PTXAS_OF_ALL_BLACKWELL:
+        return None
+    return next((gpu.compute_capability for gpu in machine.gpus if gpu.compute_capability in lacks), None)
+
+
+def _own_ptxas_too_old(triton: Distribution, capability: str) -> Finding:
+    code = f"sm_{capability.replace('.', '')}a"
+    return Finding(
+        status=Status.WARN,
+        summary=tr(
+            f"the ptxas that Triton {triton.version} brings does not know this GPU ({code}): torch.compile fails",
+            f"Triton {triton.version} 自带的 ptxas 不认识这块 GPU（{code}）：torch.compile 会失败",
+        ),
+        why=tr(
+            f"\"ptxas fatal: Value '{code}' is not defined for option 'gpu-name'\". Eager code works.",
+            f"“ptxas fatal: Value '{code}' is not defined for option 'gpu-name'”。普通（eager）代码不受影响。",
+        ),
+        evidence=(listed(triton), Evidence(fact="compute capability", value=capability, read_from="NVML")),
+        remedies=(
+            Remedy(
+                text=tr(
+                    "Let it use the ptxas of a CUDA 13 toolkit, or take a newer PyTorch and Triton.",
+                    "让它使用 CUDA 13 工具包的 ptxas，或换用更新的 PyTorch 和 Triton。",
+                ),
+                commands=("export TRITON_PTXAS_PATH=/usr/local/cuda-13.0/bin/ptxas",),
+            ),
+        ),
+    )
 
 
 def _old_driver(machine: Machine, triton: Distribution, row: tables.Row) -> Finding:

@@ -71,6 +71,24 @@ def stack_rows(component: str, installed: str) -> tuple[list[tables.Row], bool]:
     return [row for row in rows if accepts(row["version"], installed)], bool(rows)
 
 
+def stack_neighbours(component: str, installed: str) -> tuple[list[tables.Row], list[tables.Row]] | None:
+    """The rows of the last release before this version and of the first after it; None where one side has none."""
+    have = version(installed)
+    spans = [
+        (row, _versions_named(row["version"])) for row in tables.rows("compat/other_stack") if row["component"] == component
+    ]
+    before = [(max(named), row) for row, named in spans if named and max(named) <= have]
+    after = [(min(named), row) for row, named in spans if named and min(named) >= have]
+    if not before or not after:
+        return None
+    last, first = max(end for end, _ in before), min(start for start, _ in after)
+    return [row for end, row in before if end == last], [row for start, row in after if start == first]
+
+
+def _versions_named(specifier: str) -> list[Version]:
+    return [version(one) for one in re.findall(r"\d[\w.]*", specifier)]
+
+
 def stack_components() -> tuple[str, ...]:
     """The packages that the table knows."""
     names = dict.fromkeys(row["component"] for row in tables.rows("compat/other_stack"))

@@ -15,6 +15,9 @@ from dltool.compat.versions import accepts, known_version, major, minor, version
 from dltool.lang import tr
 from dltool.results import Finding
 
+_PINNING = frozenset({"vllm", "xformers"})
+"""Their wheels name one PyTorch in their metadata."""
+
 
 class Objection(NamedTuple):
     """What speaks against a row of the table."""
@@ -40,7 +43,7 @@ def _package(question: Question, name: str, installed: str) -> Finding:
     if not known:
         return unknown(tr(f"{name} is not in the tables", f"数据表中没有 {name}"))
     if not rows:
-        return unknown(
+        return _between(question, name, installed) or unknown(
             tr(f"{name} {installed} is not in the tables", f"数据表中没有 {name} {installed}"), asked(name, installed)
         )
     return _alternatives(question, name, installed, rows)
@@ -80,10 +83,33 @@ def _alternatives(question: Question, name: str, installed: str, rows: list[tabl
     return good(suits, *evidence, why=packages.note(row))
 
 
+def _between(question: Question, name: str, installed: str) -> Finding | None:
+    """What speaks against a release without a row: that with which the next before it and the next after it agree."""
+    sides, common = packages.stack_neighbours(name, installed), objection(question, name, installed)
+    if sides is None or common is None:
+        return None
+    return broken(
+        f"{name} {installed} {common.text}",
+        asked(name, installed),
+        seen(name, f"{sides[0][0]['version']}, {sides[1][0]['version']}", "other_stack", sides[0][0]["source"]),
+        why=tr("So do the releases before and after it.", "它之前和之后的版本都是如此。"),
+        fix=tr(f"Take another release of {name}, or a torch that suits it.", f"换用 {name} 的另一个版本，或与之相配的 torch。"),
+    )
+
+
 def objection(question: Question, name: str, installed: str) -> Objection | None:
     """What speaks first against a package, by the row of the table that comes nearest; None where nothing does."""
     rows, _ = packages.stack_rows(name, installed)
-    return next(iter(_nearest(question, rows)[1]), None) if rows else None
+    if rows:
+        return next(iter(_nearest(question, rows)[1]), None)
+    sides = packages.stack_neighbours(name, installed)
+    before, after = (_nearest(question, side)[1] for side in sides) if sides else ([], [])
+    return next((one for one in before if one in after), None)
+
+
+def pins_torch(name: str, installed: str) -> bool:
+    """Whether a release asks for one PyTorch exactly, so that pip brings it."""
+    return name in _PINNING and any(row["torch"].startswith("==") for row in packages.stack_rows(name, installed)[0])
 
 
 def _nearest(question: Question, rows: list[tables.Row]) -> tuple[tables.Row, list[Objection]]:
@@ -98,15 +124,23 @@ def _needs(row: tables.Row) -> str:
 
 
 def _objections(question: Question, row: tables.Row) -> Iterator[Objection]:
+    """The gravest first: of what pip accepted the last ones may be wrong."""
     if question.torch and row["torch"] and not accepts(row["torch"], question.torch):
         yield Objection("torch", tr(f"needs torch {row['torch']}", f"需要 torch {row['torch']}"))
-    if question.python and row["python"] and not accepts(row["python"], minor(question.python)):
-        yield Objection("python", tr(f"needs Python {row['python']}", f"需要 Python {row['python']}"))
-    yield from _of_cuda(question, row)
     for capability in question.compute_capabilities:
         if row["min_cc"] and version(capability) < version(row["min_cc"]):
             least = row["min_cc"]
             yield Objection("gpu", tr(f"needs compute capability {least} or later", f"需要计算能力 {least} 或更高"))
+        if row["max_cc"] and version(capability) > version(row["max_cc"]):
+            last = row["max_cc"]
+            text = tr(
+                f"has no code for compute capability {capability}, only up to {last}",
+                f"不含计算能力 {capability} 的代码，最高到 {last}",
+            )
+            yield Objection("gpu", text)
+    yield from _of_cuda(question, row)
+    if question.python and row["python"] and not accepts(row["python"], minor(question.python)):
+        yield Objection("python", tr(f"needs Python {row['python']}", f"需要 Python {row['python']}"))
     yield from _of_platform(question, row)
 
 

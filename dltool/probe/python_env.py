@@ -52,7 +52,7 @@ _WHEEL_OF = {
 _ASK_PATH = (
     "import sys; path = sys.path; sys.path = [*filter(None, path)]; import json, platform, sysconfig; "
     "print(json.dumps([sys.executable, platform.python_version(), platform.python_implementation(), sys.prefix, "
-    "sys.base_prefix, path, bool(sysconfig.get_config_var('Py_GIL_DISABLED'))]))"
+    "sys.base_prefix, path, bool(sysconfig.get_config_var('Py_GIL_DISABLED')), sysconfig.get_path('include')]))"
 )
 
 
@@ -76,6 +76,8 @@ class Interpreter:
     base_prefix: str
     path: list[str]
     free_threaded: bool
+    include: str | None = None
+    """Where its headers belong."""
 
 
 def read(executable: str | None = None, *, timeout_s: float = 5.0, environment: Mapping[str, str] = os.environ) -> Reading:
@@ -94,6 +96,7 @@ def read(executable: str | None = None, *, timeout_s: float = 5.0, environment: 
             sys.base_prefix,
             sys.path,
             bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+            sysconfig.get_path("include"),
         )
     else:
         found = ask(chosen, timeout_s)
@@ -121,6 +124,7 @@ def examine(interpreter: Interpreter, gaps: dict[str, str]) -> PythonEnv:
         kind=_kind(interpreter),
         distributions=distributions,
         torch=torch,
+        has_headers=files.exists(Path(interpreter.include, "Python.h")) if interpreter.include else None,
     )
 
 
