@@ -333,3 +333,11 @@ def test_our_own_cases_are_judged_right(capsys: pytest.CaptureFixture[str]) -> N
     assert cases.main([str(cases.OURS), "--expect"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith(" right")
     assert cases.main([]) == 2
+
+
+@pytest.mark.parametrize(("installer", "status"), [("pip", "fail"), ("uv", "fail"), ("conda", "pass")])
+def test_what_is_known_of_published_wheels_is_not_said_of_condas(installer: str, status: str) -> None:
+    """conda has builds of its own, under the same names and versions."""
+    facts = {**installed("flash-attn 2.8.2+cu12torch2.6cxx11abiFALSE"), f"{TORCH}.cxx11_abi": False}
+    facts["python.distributions"] = [{**one, "installer": installer} for one in facts["python.distributions"]]
+    assert judge(altered(LAPTOP, facts))["extension-abi-mismatched"].status.value == status
