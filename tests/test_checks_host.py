@@ -436,3 +436,11 @@ def test_a_package_that_compiles_when_it_is_used_and_no_nvcc() -> None:
     assert "deepspeed compiles kernels" in found.summary
     assert any("CUDA_HOME=/usr/local/cuda-12.6" in command for command in found.remedies[0].commands)
     assert judge(altered(LAPTOP, {**installed("numpy 2.1.0"), "toolkits": []}))["toolkit-mismatched"].status is Status.SKIP
+
+
+@pytest.mark.parametrize(("installer", "status"), [("pip", "fail"), ("uv", "fail"), ("conda", "pass")])
+def test_what_is_known_of_published_wheels_is_not_said_of_condas(installer: str, status: str) -> None:
+    """conda has builds of its own, under the same names and versions."""
+    facts = {**installed("flash-attn 2.8.2+cu12torch2.6cxx11abiFALSE"), f"{TORCH}.cxx11_abi": False}
+    facts["python.distributions"] = [{**one, "installer": installer} for one in facts["python.distributions"]]
+    assert judge(altered(LAPTOP, facts))["extension-abi-mismatched"].status.value == status
