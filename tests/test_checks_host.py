@@ -230,6 +230,10 @@ FAULTS = {
         LAPTOP, {**NO_TORCH, **installed("tensorflow 2.16.1")}, "framework-without-cuda", "warn", "it runs on the CPU",
         ("tensorflow[and-cuda]==2.16.1",),
     ),
+    "TensorFlow on Windows itself": Fault(
+        LAPTOP, {**NO_TORCH, **installed("tensorflow 2.15.0"), "os.system": "Windows", "os.glibc": None},
+        "framework-without-cuda", "warn", "on Windows itself", ("wsl --install",),
+    ),
     "JAX with the plugin of another release": Fault(
         LAPTOP, {**NO_TORCH, **installed("jax 0.4.28", "jaxlib 0.4.28", "jax-cuda12-plugin 0.4.30")},
         "framework-without-cuda", "warn", "does not go with jaxlib 0.4.28", ("jax[cuda12]==0.4.28",),
@@ -436,3 +440,13 @@ def test_a_package_that_compiles_when_it_is_used_and_no_nvcc() -> None:
     assert "deepspeed compiles kernels" in found.summary
     assert any("CUDA_HOME=/usr/local/cuda-12.6" in command for command in found.remedies[0].commands)
     assert judge(altered(LAPTOP, {**installed("numpy 2.1.0"), "toolkits": []}))["toolkit-mismatched"].status is Status.SKIP
+
+
+@pytest.mark.parametrize(
+    ("package", "command"), [("jaxlib 0.6.2", "jax[cuda12]"), ("tensorflow-cpu 2.15.0", "tensorflow[and-cuda]")]
+)
+def test_a_build_for_the_cpu_is_told(package: str, command: str) -> None:
+    found = judge(altered(LAPTOP, installed(package)))["framework-without-cuda"]
+    assert found.status is Status.INFO
+    assert any(command in one for one in found.remedies[0].commands)
+    assert judge(altered("cpu_only", installed(package)))["framework-without-cuda"].status is Status.PASS
