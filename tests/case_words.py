@@ -53,11 +53,11 @@ NAMES = {
     "nvidia_container_toolkit": "container_toolkit nvidia_runtime nvidia_docker",
     "dev_nodes": "device_nodes devices_present",
     "dev_nodes_missing": "device_nodes_missing missing_devices",
-    "modules": "loaded_modules lsmod kernel_modules",
+    "modules": "loaded_modules lsmod kernel_modules modules_loaded",
     "modules_missing": "missing_modules modules_not_loaded",
     "secure_boot": "secureboot secure_boot_enabled",
     "kernel_module_open": "open_kernel_modules open_module open_modules kernel_module_flavor kernel_module_flavour "
-    "kernel_module_license module_license",
+    "kernel_module_license module_license open_kernel_module kernel_module kernel_module_type",
     "mig_mode": "mig mig_enabled",
     "mig_instances": "mig_instance_count mig_devices_count",
     "fabric_state": "fabric gpu_fabric_state",
@@ -78,11 +78,15 @@ NAMES = {
     "limits": "ulimits ulimit rlimits",
     "cudnn_on_ld_path": "cudnn_system",
     "iommu": "iommu_mode",
+    "cpu": "cpu_model processor_name",
     "python_headers": "python_dev python_h Python.h python_dev_headers",
     "numpy": "numpy_version",
 }
 """The key that tests/cases.py translates, and other names of it."""
 _CANONICAL = {other: key for key, others in NAMES.items() for other in others.split()}
+_VARIABLES = {"cuda_visible_devices", "cuda_device_order", "nvidia_visible_devices", "nvidia_driver_capabilities", "ld_preload",
+              "torch_cuda_arch_list", "mkl_debug_cpu_type", "triton_ptxas_path", "cuda_path", "pythonpath"}  # fmt: skip
+"""Environment variables that reports write small too."""
 _SIZES = {"dev_shm_bytes", "disk_free_bytes", "ram_bytes", "memory_limit_bytes", "swap_bytes", "gpu_memory_bytes"}
 _SCALES = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _TRUTHS = {"yes": True, "true": True, "enabled": True, "on": True, "active": True, "no": False, "false": False,
@@ -156,6 +160,12 @@ def _one(key: str, value: Any) -> tuple[str, Any]:
     """One key under its usual name, with its value in the usual form."""
     if re.fullmatch(r"[A-Z][A-Z0-9_]{3,}", key) and key not in _CANONICAL:
         return "env", {key: "" if value is None else str(value)}
+    if key.lower() in _VARIABLES:
+        return "env", {key.upper(): "" if value is None else str(value)}
+    if key in ("nouveau", "nouveau_loaded") and truth(value) is True:
+        return "modules", ["nouveau"]
+    if key.endswith("_bytes") and _CANONICAL.get(key.removesuffix("_bytes")) in _SIZES:
+        key = _CANONICAL[key.removesuffix("_bytes")]
     name, scale = key, 1
     if unit := re.fullmatch(r"(.+)_(kb|mb|gb|tb|kib|mib|gib|tib)", key, re.IGNORECASE):
         base = unit[1]

@@ -69,7 +69,7 @@ def base(state: State) -> Document:
     cpu_build = "+cpu" in str(state.get("torch", "")) and not has_gpu
     if state.get("wsl"):
         name = "wsl2"
-    elif re.search(r"jetson|orin|xavier|tegra", f"{gpu} {state.get('tegra', '')}", re.IGNORECASE):
+    elif state.get("tegra") or state.get("jetpack") or re.search(r"jetson|orin|xavier|tegra", gpu, re.IGNORECASE):
         name = "jetson"
     elif cpu_build or state.get("gpu_present") is False:
         name = "cpu_only"
@@ -149,6 +149,11 @@ def _container(document: Document, value: Any, state: State) -> None:
     document["os"]["container"] = "docker" if value is True else value or None
 
 
+@translates("tegra", "jetpack")
+def _tegra(document: Document, value: Any, state: State) -> None:
+    """base() has taken a Jetson for it."""
+
+
 @translates("wsl")
 def _wsl(document: Document, value: Any, state: State) -> None:
     document["os"]["wsl"] = bool(value)
@@ -210,6 +215,23 @@ def _driver(document: Document, value: Any, state: State) -> None:
         facts |= {"kernel_module_version": None, "nvml_library_version": None}
         document["gaps"]["driver.version"] = "not told"
     driver |= facts
+    if {"gpu", "cc"} & set(state) and told:
+        _left_behind(document)
+
+
+def _left_behind(document: Document) -> None:
+    """A driver branch that no longer drives the GPU: it finds none, and the kernel's log says why."""
+    version = document["driver"]["version"]
+    row = driver_branch(version) if version else None
+    capability = compat.known_version(str(document["gpus"][0]["compute_capability"])) if document["gpus"] else None
+    if row is None or capability is None or not row["min_cc"] or capability >= compat.version(row["min_cc"]):
+        return
+    document |= recorded.log(
+        *(f"NVRM: The NVIDIA GPU {device['bus_id']} (PCI ID: 10de:1b06)\n"
+          f"NVRM: installed in this system is not supported by the\nNVRM: NVIDIA {version} driver release."
+          for device in document["pci"] or [])
+    )  # fmt: skip
+    document["gpus"] = []
 
 
 @translates("kernel_module_version", "nvml_lib_version")
@@ -295,6 +317,10 @@ def _env(document: Document, value: Mapping[str, str], state: State) -> None:
     document["environment"] |= value
     if state.get("container") and value.get("NVIDIA_VISIBLE_DEVICES") in ("void", "none", ""):  # asked for without a GPU
         _broken_nvml(document, "NVML_ERROR_LIBRARY_NOT_FOUND", library=False)
+    granted = value.get("NVIDIA_DRIVER_CAPABILITIES", "all")
+    if state.get("container") and not re.search(r"compute|all", granted):  # the part with libcuda was left out
+        document["driver"]["libcuda"] = None
+        document["gaps"]["driver.libcuda"] = "libcuda.so.1: cannot open shared object file: No such file or directory"
     if "MIG-" in value.get("CUDA_VISIBLE_DEVICES", ""):
         for gpu in document["gpus"]:
             gpu |= {"mig_enabled": True, "mig_instances": 1}
@@ -464,6 +490,10 @@ def _library(document: Document, soname: str, version: str | None, source: str, 
 @translates("ld_library_path", "cudnn_on_ld_path", "cudnn_bundled", "resolved")
 def _ld_library_path(document: Document, value: Any, state: State) -> None:
     directories = list(state.get("ld_library_path", []))
+    if stub := next((one for one in [*directories, *state.get("resolved", {}).values()] if "/stubs" in one), None):
+        path = stub if stub.rpartition("/")[2].startswith("libcuda") else f"{stub}/libcuda.so.1"
+        document["loads"] = [{"soname": "libcuda.so.1", "path": path, "real_path": path, "found_by": "LD_LIBRARY_PATH"}]
+        document["driver"]["libcuda"] = path
     resolved = {name: path for name, path in state.get("resolved", {}).items() if "/" in path}
     if unclear := [f"{name}: {path}" for name, path in state.get("resolved", {}).items() if name not in resolved]:
         _two_providers(document, unclear)
@@ -511,6 +541,12 @@ def _ldconfig(document: Document, value: list[str], state: State) -> None:
         document["gaps"]["driver.libcuda"] = "libcuda.so.1: cannot open shared object file: No such file or directory"
     if "libcuda.so" in state.get("ldconfig_missing", []):
         document["driver"]["has_libcuda_link"] = False
+
+
+@translates("cpu")
+def _cpu(document: Document, value: str, state: State) -> None:
+    amd = bool(re.search(r"amd|epyc|ryzen|threadripper", str(value), re.IGNORECASE))
+    document["cpu"] |= {"model": str(value), "vendor": "AuthenticAMD" if amd else "GenuineIntel"}
 
 
 @translates("cudnn")
@@ -630,9 +666,15 @@ def _ecc(document: Document, value: Mapping[str, int], state: State) -> None:
 
 @translates("nvlink")
 def _nvlink(document: Document, value: Any, state: State) -> None:
+    down = False
     for gpu in document["gpus"]:
         down = isinstance(value, Mapping) and "all inactive" in value.values()
         gpu["nvlinks"] = [{"link": link, "active": False, "version": 3} for link in range(12)] if down else []
+    if not down and re.search(r"down|inactive|active", str(value)):  # some of the links
+        told = re.findall(r"gpu\s*(\d)", str(value), re.IGNORECASE)
+        for index, gpu in enumerate(document["gpus"]):
+            short = index == int((told or ["0"])[0])
+            gpu["nvlinks"] = [{"link": link, "active": not (short and link == 2), "version": 4} for link in range(18)]
 
 
 @translates("pcie")

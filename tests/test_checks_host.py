@@ -230,6 +230,10 @@ FAULTS = {
         LAPTOP, {**NO_TORCH, **installed("tensorflow 2.16.1")}, "framework-without-cuda", "warn", "it runs on the CPU",
         ("tensorflow[and-cuda]==2.16.1",),
     ),
+    "TensorFlow on Windows itself": Fault(
+        LAPTOP, {**NO_TORCH, **installed("tensorflow 2.15.0"), "os.system": "Windows", "os.glibc": None},
+        "framework-without-cuda", "warn", "on Windows itself", ("wsl --install",),
+    ),
     "JAX with the plugin of another release": Fault(
         LAPTOP, {**NO_TORCH, **installed("jax 0.4.28", "jaxlib 0.4.28", "jax-cuda12-plugin 0.4.30")},
         "framework-without-cuda", "warn", "does not go with jaxlib 0.4.28", ("jax[cuda12]==0.4.28",),
@@ -444,3 +448,13 @@ def test_what_is_known_of_published_wheels_is_not_said_of_condas(installer: str,
     facts = {**installed("flash-attn 2.8.2+cu12torch2.6cxx11abiFALSE"), f"{TORCH}.cxx11_abi": False}
     facts["python.distributions"] = [{**one, "installer": installer} for one in facts["python.distributions"]]
     assert judge(altered(LAPTOP, facts))["extension-abi-mismatched"].status.value == status
+
+
+@pytest.mark.parametrize(
+    ("package", "command"), [("jaxlib 0.6.2", "jax[cuda12]"), ("tensorflow-cpu 2.15.0", "tensorflow[and-cuda]")]
+)
+def test_a_build_for_the_cpu_is_told(package: str, command: str) -> None:
+    found = judge(altered(LAPTOP, installed(package)))["framework-without-cuda"]
+    assert found.status is Status.INFO
+    assert any(command in one for one in found.remedies[0].commands)
+    assert judge(altered("cpu_only", installed(package)))["framework-without-cuda"].status is Status.PASS

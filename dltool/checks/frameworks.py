@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dltool import compat
 from dltool.checks import check
 from dltool.checks.driver import has_gpu
-from dltool.checks.packages import listed, no_python, pip, unread
+from dltool.checks.packages import listed, no_python, pip, pip_uninstall, unread
 from dltool.compat.packages import stack_rows
 from dltool.lang import tr
 from dltool.machine import Distribution, Machine, PythonEnv
@@ -60,7 +60,12 @@ def framework_without_cuda(machine: Machine) -> Iterator[Finding]:
 
 def _tensorflow(machine: Machine, python: PythonEnv) -> Iterator[Finding]:
     """TensorFlow where no cuDNN is in reach: neither in wheels nor in the system."""
+    cpu = python.distribution("tensorflow-cpu")
+    if cpu is not None:
+        yield _for_the_cpu(python, cpu, "tensorflow[and-cuda]", remove=True)
     found = python.distribution("tensorflow")
+    if found is not None and machine.os.system == "Windows":
+        yield from _windows(found)
     if found is None or found.installer == "conda" or machine.os.system != "Linux":
         return
     asks = any(row["cudnn_major"] for row in stack_rows(found.name, found.version)[0])
@@ -79,13 +84,57 @@ def _tensorflow(machine: Machine, python: PythonEnv) -> Iterator[Finding]:
         ),
         why=tr(
             'The package brings them only as an extra; without them "Cannot dlopen some GPU libraries".',
-            "该包只在附加选项里带这些库；没有时会报 “Cannot dlopen some GPU libraries”。",
+            "该包只在附加选项里带这些库；没有时会报 `Cannot dlopen some GPU libraries`。",
         ),
         evidence=(listed(found), Evidence(fact="libcudnn", value="missing", read_from="wheels, ld.so.cache, LD_LIBRARY_PATH")),
         remedies=(
             Remedy(
                 text=tr("Install it with its CUDA libraries.", "连同其 CUDA 库一起安装。"),
                 commands=(f'{pip(python)} "tensorflow[and-cuda]=={found.version}"',),
+            ),
+        ),
+    )
+
+
+def _windows(found: Distribution) -> Iterator[Finding]:
+    """TensorFlow has no CUDA for Windows itself since 2.11."""
+    rows = stack_rows(found.name, found.version)[0]
+    if not rows or any("windows" in row["os"] for row in rows):
+        return
+    yield Finding(
+        status=Status.WARN,
+        summary=tr(
+            f"tensorflow {found.version} does not use the GPU on Windows itself",
+            f"tensorflow {found.version} 在原生 Windows 上不使用 GPU",
+        ),
+        why=tr(
+            "The last release that did is 2.10; in WSL 2 the others do.",
+            "最后一个支持的版本是 2.10；其他版本可在 WSL 2 中使用。",
+        ),
+        evidence=(listed(found),),
+        remedies=(
+            Remedy(
+                text=tr("Install it in WSL 2, with its CUDA libraries.", "在 WSL 2 中安装，并带上其 CUDA 库。"),
+                commands=("wsl --install", 'wsl python3 -m pip install "tensorflow[and-cuda]"'),
+            ),
+        ),
+    )
+
+
+def _for_the_cpu(python: PythonEnv, found: Distribution, whole: str, *, remove: bool = False) -> Finding:
+    """A package that has no CUDA part, which may be meant so."""
+    first = (f"{pip_uninstall(python)} {found.name}",) if remove else ()
+    return Finding(
+        status=Status.INFO,
+        summary=tr(
+            f"{found.name} {found.version} is the build for the CPU: it leaves the GPU unused",
+            f"{found.name} {found.version} 是 CPU 版：不会使用 GPU",
+        ),
+        evidence=(listed(found),),
+        remedies=(
+            Remedy(
+                text=tr("Install the one with CUDA, where the GPU is wanted.", "需要使用 GPU 时安装带 CUDA 的版本。"),
+                commands=(*first, f'{pip(python)} "{whole}"'),
             ),
         ),
     )
@@ -102,6 +151,8 @@ def _jax(python: PythonEnv) -> Iterator[Finding]:
         if version is not None and version.release[:3] != have.release[:3]:
             yield _other_plugin(python, jaxlib, plugin)
             return
+    if not plugins and "cuda" not in jaxlib.version and jaxlib.installer != "conda":
+        yield _for_the_cpu(python, jaxlib, "jax[cuda12]")
     yield from _old_cudnn(python, jaxlib)
 
 
@@ -144,7 +195,7 @@ def _old_cudnn(python: PythonEnv, jaxlib: Distribution) -> Iterator[Finding]:
         ),
         why=tr(
             '"Loaded runtime CuDNN library ... but source was compiled with ...": the first operation fails.',
-            "“Loaded runtime CuDNN library ... but source was compiled with ...”：第一个运算就会失败。",
+            "`Loaded runtime CuDNN library ... but source was compiled with ...`：第一个运算就会失败。",
         ),
         evidence=(listed(jaxlib), listed(wheel)),
         remedies=(

@@ -134,5 +134,13 @@ def bf16_emulated(machine: Machine) -> Iterator[Finding]:
                 f"bfloat16 is only emulated on {named}: float16 is faster", f"{named} 只能模拟 bfloat16：用 float16 更快"
             ),
             why=tr("Units for it came with compute capability 8.0.", "计算能力 8.0 才开始有相应的运算单元。"),
+            remedies=(
+                Remedy(
+                    text=tr(
+                        "Let programs compute in float16: torch.float16, fp16=True, in vLLM --dtype half.",
+                        "让程序用 float16 计算：torch.float16、fp16=True，vLLM 中用 --dtype half。",
+                    )
+                ),
+            ),
             devices=tuple(gpu.index for gpu in old),
         )
