@@ -385,3 +385,19 @@ def test_an_activated_environment_whose_python_dies_says_of_what(tmp_path: Path)
     (tmp_path / "bin/python").chmod(0o755)
     reading = python_env.read(environment={"VIRTUAL_ENV": str(tmp_path)})
     assert reading.gaps["python"] == f"the activated {tmp_path}/bin/python: it died of signal 11"
+
+
+def test_whether_the_headers_of_python_are_there(tmp_path: Path) -> None:
+    def interpreter(include: Path | None) -> python_env.Interpreter:
+        prefix = str(tmp_path)
+        return python_env.Interpreter(
+            f"{prefix}/bin/python", "3.12.7", "CPython", prefix, prefix, [], False, str(include) if include else None
+        )
+
+    (tmp_path / "with").mkdir()
+    (tmp_path / "with" / "Python.h").write_text("")
+    assert python_env.examine(interpreter(tmp_path / "with"), {}).has_headers is True
+    assert python_env.examine(interpreter(tmp_path / "without"), {}).has_headers is False
+    assert python_env.examine(interpreter(None), {}).has_headers is None
+    assert isinstance(asked := python_env.ask(sys.executable, 10.0), python_env.Interpreter)
+    assert asked.include

@@ -92,7 +92,7 @@ def _no_toolkit(machine: Machine, waiting: Distribution) -> Finding:
             f"{waiting.name} 在使用时要编译内核，而这里没有带 nvcc 的 CUDA 工具包",
         ),
         why=tr(
-            '"CUDA_HOME does not exist, unable to compile CUDA op(s)". The wheels of PyTorch bring no compiler.',
+            "`CUDA_HOME does not exist, unable to compile CUDA op(s)`. The wheels of PyTorch bring no compiler.",
             "`CUDA_HOME does not exist, unable to compile CUDA op(s)`。PyTorch 的 wheel 不带编译器。",
         ),
         evidence=(listed(waiting), Evidence(fact="nvcc", value="missing", read_from="CUDA_HOME, PATH, /usr/local/cuda")),

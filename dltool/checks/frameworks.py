@@ -83,7 +83,7 @@ def _tensorflow(machine: Machine, python: PythonEnv) -> Iterator[Finding]:
             f"tensorflow {found.version} 在这里没有 CUDA 库（没有 cuDNN）：它在 CPU 上运行",
         ),
         why=tr(
-            'The package brings them only as an extra; without them "Cannot dlopen some GPU libraries".',
+            "The package brings them only as an extra; without them `Cannot dlopen some GPU libraries`.",
             "该包只在附加选项里带这些库；没有时会报 `Cannot dlopen some GPU libraries`。",
         ),
         evidence=(listed(found), Evidence(fact="libcudnn", value="missing", read_from="wheels, ld.so.cache, LD_LIBRARY_PATH")),
@@ -194,7 +194,7 @@ def _old_cudnn(python: PythonEnv, jaxlib: Distribution) -> Iterator[Finding]:
             f"jaxlib {jaxlib.version} 需要 cuDNN {wanted} 或更新，而环境中是 {wheel.version}",
         ),
         why=tr(
-            '"Loaded runtime CuDNN library ... but source was compiled with ...": the first operation fails.',
+            "`Loaded runtime CuDNN library ... but source was compiled with ...`: the first operation fails.",
             "`Loaded runtime CuDNN library ... but source was compiled with ...`：第一个运算就会失败。",
         ),
         evidence=(listed(jaxlib), listed(wheel)),

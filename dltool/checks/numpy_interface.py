@@ -84,7 +84,7 @@ def _compiled_before(python: PythonEnv, numpy: Distribution, found: Distribution
             f"{found.name} {found.version} 针对 NumPy 1 编译，而这里安装的是 NumPy {numpy.version}",
         ),
         why=tr(
-            '"A module that was compiled using NumPy 1.x cannot be run in NumPy 2": its import fails (_ARRAY_API not found).',
+            "`A module that was compiled using NumPy 1.x cannot be run in NumPy 2`: its import fails (_ARRAY_API not found).",
             "`A module that was compiled using NumPy 1.x cannot be run in NumPy 2`：导入会失败（_ARRAY_API not found）。",
         ),
         evidence=(listed(found), listed(numpy)),

@@ -85,7 +85,7 @@ def _missing_for_compiling(triton: Distribution, what: str, message: str, comman
         status=Status.INFO,
         summary=tr(f"{what}: torch.compile fails", f"{what}：torch.compile 会失败"),
         why=tr(
-            f'Triton {triton.version} compiles a small C file when it starts ("{message}"). Eager code works.',
+            f"Triton {triton.version} compiles a small C file when it starts (`{message}`). Eager code works.",
             f"Triton {triton.version} 启动时要编译一个小的 C 文件（`{message}`）。普通（eager）代码不受影响。",
         ),
         evidence=(listed(triton),),
@@ -183,7 +183,7 @@ def _own_ptxas_too_old(triton: Distribution, capability: str) -> Finding:
             f"Triton {triton.version} 自带的 ptxas 不认识这块 GPU（{code}）：torch.compile 会失败",
         ),
         why=tr(
-            f"\"ptxas fatal: Value '{code}' is not defined for option 'gpu-name'\". Eager code works.",
+            f"`ptxas fatal: Value '{code}' is not defined for option 'gpu-name'`. Eager code works.",
             f"`ptxas fatal: Value '{code}' is not defined for option 'gpu-name'`。普通（eager）代码不受影响。",
         ),
         evidence=(listed(triton), Evidence(fact="compute capability", value=capability, read_from="NVML")),
