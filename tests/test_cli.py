@@ -442,7 +442,8 @@ class TestBench:
         assert dltool("report", "list").stdout.count("bench memory") == 1
 
     def test_a_run_that_was_killed_is_continued(self, dltool, tmp_path):
-        arguments = ("bench", "memory", "--budget", "4s", "--device", "cpu", "--set", "bytes=1048576")
+        of = ("--set", "kernel=read,write,copy,triad", "--set", "bytes=1048576")
+        arguments = ("bench", "memory", "--budget", "4s", "--device", "cpu", *of)
         with self.on_a_terminal(dltool, tmp_path, *arguments) as (process, read_until):
             read_until(b"memory kernel=copy")  # two cases are done
             process.kill()
@@ -471,7 +472,8 @@ class TestBench:
         assert "was killed by SIGKILL" in lost[0]["not_run"]
 
     def test_a_budget_too_small_says_what_is_needed(self, dltool):
-        run = dltool("bench", "memory", "--budget", "1s", "--device", "cpu", "--set", "bytes=65536")
+        few = ("--set", "kernel=read,write,copy,triad", "--set", "bytes=65536")
+        run = dltool("bench", "memory", "--budget", "1s", "--device", "cpu", *few)
         assert "1 s are too little for 4 cases: give --budget 2s or more" in run.stderr
 
     @pytest.mark.parametrize("text", ["much", "0", "-1%", "100%"])
