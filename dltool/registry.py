@@ -112,7 +112,8 @@ class Registry(Generic[T]):
         self._own_loaded = True
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+            if not module.name.endswith("_child"):  # a program of its own, which registers nothing
+                importlib.import_module(f"{self._package}.{module.name}")
 
     def _load_plugins(self) -> None:
         if self._plugins_loaded or self._entry_points is None:
