@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +52,8 @@ class Choice:
         Raises:
             UsageError: an unknown name, or nothing is left to run.
         """
+        if self.only is None and self.skip is None:
+            return Chosen((), (), (), ())
         from dltool import checks
 
         only, skip = names(self.only), names(self.skip)
@@ -137,9 +140,14 @@ def facts_of(machine: Path | None, python: str | None) -> Machine:
         UsageError: the snapshot cannot be read, or a Python is named beside it.
     """
     if machine is None:
-        from dltool import probe
+        from dltool import checks, probe
 
-        return probe.read(python=python)
+        # The checks are loaded while the probes wait for their children.
+        loading = threading.Thread(target=checks.CHECKS.names, daemon=True)
+        loading.start()
+        facts = probe.read(python=python)
+        loading.join()
+        return facts
     from dltool import machine as machines
 
     if python:
