@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -142,11 +142,11 @@ def facts_of(machine: Path | None, python: str | None) -> Machine:
     if machine is None:
         from dltool import checks, probe
 
-        # The checks are loaded while the probes wait for their children.
-        loading = threading.Thread(target=checks.CHECKS.names, daemon=True)
-        loading.start()
-        facts = probe.read(python=python)
-        loading.join()
+        # The checks are loaded while the probes wait for their children; one that cannot be loaded is a bug and is raised.
+        with ThreadPoolExecutor(1) as beside:
+            loading = beside.submit(checks.CHECKS.names)
+            facts = probe.read(python=python)
+            loading.result()
         return facts
     from dltool import machine as machines
 
