@@ -20,8 +20,6 @@ _SAMPLE_S = 0.003
 """Shortest sample: shorter steps are repeated within one, so that reading the clock costs nothing."""
 _MOST_STEPS = 4096
 _KEPT = 3
-REFUSALS = (RuntimeError, NotImplementedError, ValueError, TypeError, MemoryError, OverflowError, DltoolError)
-"""How torch and the workloads say that they cannot do a thing."""
 
 
 def workload(shape: Shape, dtype: str) -> Workload:
@@ -45,7 +43,7 @@ class DeviceTrier:
         try:
             prepared, steps = self._prepared(shape)
             seconds = [self._device.timer(prepared.step, steps) / steps for _ in range(samples)]
-        except REFUSALS as error:
+        except harness.CANNOT as error:
             self.release()
             reason = str(error).strip().splitlines() or [""]
             text = f"{type(error).__name__}: {reason[0][:160]}" if not isinstance(error, DltoolError) else str(error)
