@@ -45,5 +45,5 @@ def recorded(python: PythonEnv) -> FixPlace:
 
 def _writable(directory: Path) -> bool:
     """Whether a file could be made there, or the directory itself."""
-    there = next((path for path in (directory, *directory.parents) if path.exists()), directory)
+    there = next((path for path in (directory, *directory.parents) if files.exists(path)), directory)
     return os.access(there, os.W_OK | os.X_OK)

@@ -1,0 +1,103 @@
+"""Weights from a file: safetensors, or torch's own format read without running what it holds."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dltool.errors import CannotRun, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_WRAPPERS = ("state_dict", "model", "params_ema", "params")
+"""Keys under which training programs keep the weights beside other things."""
+_SHOWN = 3
+
+
+def load(model: nn.Module, path: str | Path) -> None:
+    """Fill a model with the weights of a file; every key must find its place.
+
+    Raises:
+        UsageError: the file cannot be read, is damaged, would run code, or does not fit the model.
+        CannotRun: a safetensors file without the package safetensors.
+    """
+    found = read(Path(path))
+    try:
+        answer = model.load_state_dict(found, strict=False)
+    except RuntimeError as error:
+        first = next((line.strip() for line in str(error).splitlines()[1:] if line.strip()), str(error))
+        raise UsageError(f"{path} does not fit this model: {first}", remedy=_REMEDY) from None
+    wrong = [("lacks", list(answer.missing_keys)), ("has besides", list(answer.unexpected_keys))]
+    told = "; ".join(f"{what} {_some(keys)}" for what, keys in wrong if keys)
+    if told:
+        raise UsageError(f"{path} does not fit this model: it {told}", remedy=_REMEDY)
+
+
+_REMEDY = "Build the variant that the weights are of: `dltool models NAME` lists its options, such as num_classes."
+
+
+def _some(keys: list[str]) -> str:
+    more = len(keys) - _SHOWN
+    return ", ".join(keys[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by their keys.
+
+    Raises:
+        UsageError: see `load`.
+        CannotRun: see `load`.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(2)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", remedy="Name a file of weights.") from None
+    if path.suffix == ".safetensors" or head not in (b"PK", b"\x80\x02"):
+        return _safetensors(path)
+    return _torch(path)
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ModuleNotFoundError:
+        raise CannotRun("reading safetensors needs the package safetensors", remedy="pip install safetensors") from None
+    try:
+        loaded: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{path} holds no weights: {error}", remedy="Give a safetensors or torch file.") from None
+    return loaded
+
+
+def _torch(path: Path) -> dict[str, Tensor]:
+    import torch
+
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UsageError(
+            f"{path} holds more than tensors, and reading it would run code",
+            remedy="Save its state_dict alone: torch.save(model.state_dict(), FILE).",
+        ) from None
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, OSError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{path} is damaged: {first}", remedy="Get it anew.") from None
+    return _unwrapped(loaded, path)
+
+
+def _unwrapped(loaded: Any, path: Path) -> dict[str, Tensor]:
+    import torch
+
+    for key in _WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+            break
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+        raise UsageError(f"{path} holds no weights by name", remedy="Save a state_dict: torch.save(model.state_dict(), FILE).")
+    return dict(loaded)
