@@ -125,3 +125,14 @@ def parse_seconds(text: str) -> float:
         raise UsageError(f"`{text}` is not a duration", remedy="Write a positive number with a unit: 60s, 500ms, 2min.")
     factor = {"ms": 1e-3, "s": 1.0, "sec": 1.0, None: 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}[match[2]]
     return float(match[1]) * factor
+
+
+def parse_count(text: str) -> int:
+    """`"8"` -> 8.
+
+    Raises:
+        UsageError: no whole number above 0.
+    """
+    if not re.fullmatch(r"0*[1-9]\d{0,17}", text):
+        raise UsageError(f"`{text}` is not a count", remedy="Write a whole number above 0.")
+    return int(text)

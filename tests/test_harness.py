@@ -149,7 +149,7 @@ def test_one_bad_case_costs_no_other():
 
 def test_budget_is_shared():
     plan = Plan.for_budget(30.0, 10)
-    assert plan.sampling_s + plan.warmup_s < 3.6
+    assert plan.warmup_s < plan.case_s / 3 < plan.case_s < 3.0
     assert Plan.for_budget(30.0, 0).sampling_s > 0
 
 

@@ -194,9 +194,6 @@ def test_a_factory_may_bring_its_inputs(user_code):
     ("name", "inputs", "said"),
     [
         ("mymodel:broken", ["8x64"], "RuntimeError: no weights here"),
-        ("mymodel:missing", ["8x64"], "has no attribute 'missing'"),
-        ("nosuchmodule:net", ["8x64"], "No module named 'nosuchmodule'"),
-        ("mymodel:number", [], "gives int, not a module"),
         ("mymodel:net", ["8x65"], "RuntimeError"),
         ("mymodel:relu", ["8x64"], "makes no matrix products"),
     ],
@@ -208,7 +205,32 @@ def test_a_model_that_fails_says_how(user_code, name, inputs, said):
 
 
 @pytest.mark.parametrize(
-    ("name", "inputs"), [("resnet50", []), ("a:b:c", []), (":x", []), ("a:net", ["8*64"]), ("a:net", [""])]
+    ("name", "inputs", "said"),
+    [
+        ("mymodel:missing", ["8x64"], "has no callable `missing`"),
+        ("nosuchmodule:net", ["8x64"], "there is no module nosuchmodule"),
+        ("nosuchfile.py:net", ["8x64"], "there is no file nosuchfile.py"),
+        ("mymodel:number", [], "gives int, no model"),
+        ("mymodel:net", [], "what mymodel:net takes is not known"),
+    ],
+)
+def test_a_callable_that_is_no_model_is_wrong_usage(user_code, name, inputs, said):
+    with pytest.raises(UsageError) as caught:
+        model.read(name, inputs)
+    assert said in str(caught.value)
+
+
+def test_the_products_of_a_model_of_the_zoo():
+    pytest.importorskip("torch")
+    found = model.read("resnet18", [], batch=2, options={"num_classes": "10"})
+    first, last = found[0], next(own for own in found if own.kind == "gemm")
+    assert (first.kind, first.shape) == ("convolution", Shape(2 * 112 * 112, 64, 3 * 7 * 7))
+    assert last.shape == Shape(2, 10, 512)
+    assert "convolution, gradient of its weight" in {own.name for own in found}
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"), [("resnet51", []), ("timm:", []), ("a:b:c", []), (":x", []), ("a:net", ["8*64"]), ("a:net", [""])]
 )
 def test_what_names_no_model_is_refused(name, inputs):
     with pytest.raises(UsageError):
@@ -316,6 +338,14 @@ def table():
         verdict.row(heads, "bf16", None, None, "listed only"),
     ]
     return verdict.table("mine.txt", rows, verdict.ceilings([SEARCH], []))
+
+
+def test_many_tries_of_padding_in_vain_are_told_together():
+    pad = verdict.padding(Shape(128, 128, 128), [1.0 + i % 5 / 10 for i in range(20)], [1.0 + i % 5 / 10 for i in range(20)])
+    rows = [verdict.row(Own(m=100 + i, n=100, k=100, name="x"), "bf16", case(100, 100, 100, 1e11), pad, None) for i in range(5)]
+    report = Report(own_shapes=verdict.table("mine.txt", rows, []))
+    assert "padding of 5 other shapes was tried and shows no gain: --verbose" in render(report, Style(width=110))
+    assert render(report, Style(width=110, verbose=True)).count("pairs in turn") == 5
 
 
 def test_where_the_time_goes():

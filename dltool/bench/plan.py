@@ -39,7 +39,7 @@ class Plan:
         return cls(
             case_s=share * 0.98,
             sampling_s=share,
-            warmup_s=min(0.3 * share, 0.3 + 0.03 * share, 5.0),
+            warmup_s=min(0.25 * share, 5.0),
             step_s=share / 8,
             cap_s=max(2.0, share * 3),
             precision=precision,

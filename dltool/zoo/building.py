@@ -78,6 +78,8 @@ def factory(found: Entry) -> Callable[..., nn.Module]:
 def checked(make: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Options by the parameters of a function; texts become what the parameter holds.
 
+    A function that takes any option gets what a text looks like: a number, a bool, a word.
+
     Raises:
         UsageError: no such option, or a text that is none of its values.
     """
@@ -86,15 +88,19 @@ def checked(make: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, A
 
 
 def _value(make: Callable[..., Any], known: Mapping[str, inspect.Parameter], name: str, given: Any) -> Any:
-    if name not in known:
+    free = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
+    if name not in known and not free:
         raise unknown_name(f"option of {make.__name__}", name, known)
     if not isinstance(given, str):
         return given
-    kind = str(known[name].annotation)
     try:
         value = ast.literal_eval(given)
     except (SyntaxError, ValueError):
         value = given  # a word
+    annotation = known[name].annotation if name in known else inspect.Parameter.empty
+    if annotation is inspect.Parameter.empty:
+        return value
+    kind = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     wanted = [part.strip() for part in kind.split("|")]
     if type(value).__name__ not in (part.partition("[")[0].replace("None", "NoneType") for part in wanted):
         if "str" in wanted:

@@ -1,124 +1,149 @@
-"""The products of a model: of the user's own code, imported and run once in a child process.
+"""The products of a model, of the zoo, another package or the user's own code: built and run once in a child process.
 
-`python -m dltool.bench.shapes.model SPEC INPUT..` is that child: it prints the products as JSON. On the meta device nothing is
-computed and nothing is stored; where the model's code needs real numbers, it is run on the processor.
+`python -m dltool.bench.shapes.model QUESTION` is that child: question and answer are JSON. On the meta device
+nothing is computed and nothing is stored; where the model's code needs real numbers, it is run on the processor.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import re
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from dltool import child
 from dltool.bench.shapes.own import Own
-from dltool.errors import CannotRun, UsageError
+from dltool.errors import CannotRun, DltoolError, ExitCode, UsageError
+from dltool.zoo import inputs, providers
 
+BATCH = 8
 _TIMEOUT_S = 300.0
 _MARK = "dltool-shapes:"
-_INPUT = re.compile(r"(\d{1,9}(?:x\d{1,9})*)(?::(\w+))?")
+_SIDES = re.compile(r"(\d{1,9}(?:x\d{1,9})*)(?::(\w+))?")
 
 
-def read(name: str, inputs: Sequence[str], *, backward: bool = True) -> tuple[Own, ...]:
+class _Question(msgspec.Struct):
+    name: str
+    input: str | None
+    batch: int
+    options: dict[str, str]
+    backward: bool
+
+
+class _Answer(msgspec.Struct):
+    """Of the child: the products, or why there are none."""
+
+    products: tuple[Own, ...] = ()
+    error: str | None = None
+    remedy: str = ""
+    exit_code: int = 0
+
+
+def read(
+    name: str,
+    given: Sequence[str],
+    *,
+    batch: int = BATCH,
+    options: Mapping[str, str] | None = None,
+    backward: bool = True,
+) -> tuple[Own, ...]:
     """The products of one step of a model.
 
     Args:
-        name: `package.module:factory` or `file.py:factory`; the factory is called without arguments and gives a torch module,
-            or a module and its inputs.
-        inputs: shapes of the arguments, "8x3x224x224" or "8x128:int64".
+        name: as `dltool.zoo.providers` knows it: `resnet50`, `timm:NAME`, `package.module:callable` ...
+        given: its inputs where they are not known: "float:N,3,224,224"; also "8x3x224x224" and "8x128:int64".
+        batch: what N stands for.
+        options: of the function that makes it.
         backward: also the gradients.
 
     Raises:
-        UsageError: the name or an input is malformed, or the factory gives no module.
-        CannotRun: the model's code failed; says how.
+        UsageError: an unknown name, a malformed input, or a callable that gives no model.
+        CannotRun: a missing package, or the model's code failed; says how.
     """
-    check(name, inputs)
-    argv = [sys.executable, "-m", "dltool.bench.shapes.model", "train" if backward else "infer", name, *inputs]
-    answer = child.run(argv, timeout_s=_TIMEOUT_S, keep_bytes=2**24)
-    last = next((line for line in reversed(answer.output.splitlines()) if line.startswith(_MARK)), None)
+    check(name, given)
+    text = " + ".join(_described(one) for one in given)
+    question = _Question(name=name, input=text or None, batch=batch, options=dict(options or {}), backward=backward)
+    argv = [sys.executable, "-m", "dltool.bench.shapes.model", msgspec.json.encode(question).decode()]
+    ended = child.run(argv, timeout_s=_TIMEOUT_S, keep_bytes=2**24)
+    last = next((line for line in reversed(ended.output.splitlines()) if line.startswith(_MARK)), None)
     if last is None:
-        said = (answer.errors.strip().splitlines() or ["it said nothing"])[-1]
-        how = child.how_it_ended(answer.returncode, _TIMEOUT_S)
-        remedy = "Try the factory in Python first; name the inputs with --input 8x3x224x224."
-        raise CannotRun(f"the model {name} {how}: {said[:300]}", remedy=remedy)
-    found = msgspec.json.decode(last.removeprefix(_MARK), type=tuple[Own, ...])
-    if not found:
+        said = (ended.errors.strip().splitlines() or ["it said nothing"])[-1]
+        how = child.how_it_ended(ended.returncode, _TIMEOUT_S)
+        raise CannotRun(f"the model {name} {how}: {said[:300]}", remedy="Try it in Python first; --input names its inputs.")
+    answer = msgspec.json.decode(last.removeprefix(_MARK), type=_Answer)
+    if answer.error is not None:
+        kind = UsageError if answer.exit_code == ExitCode.USAGE else CannotRun
+        raise kind(answer.error, remedy=answer.remedy)
+    if not answer.products:
         raise CannotRun(f"the model {name} makes no matrix products", remedy="Is it the module that was meant?")
-    return found
+    return answer.products
 
 
-def check(name: str, inputs: Sequence[str]) -> None:
+def check(name: str, given: Sequence[str]) -> None:
     """Refuse what cannot be meant, before anything is started.
 
     Raises:
-        UsageError: the name or an input is malformed.
+        UsageError: the name or an input is malformed, or the name is none of the zoo.
     """
-    module, colon, factory = name.partition(":")
-    if not module or not colon or not factory.isidentifier():
-        raise UsageError(
-            f"`{name}` names no model", remedy="Write package.module:factory, where factory() gives a torch.nn.Module."
-        )
-    for text in inputs:
-        if _INPUT.fullmatch(text) is None:
-            raise UsageError(f"`--input {text}` is no shape", remedy="For example: --input 8x3x224x224, --input 8x128:int64")
+    providers.check(name)
+    for text in given:
+        inputs.parse(_described(text))
 
 
-def _factory(name: str) -> Any:
-    """What stands behind `package.module:factory` or `file.py:factory`."""
-    module, _, attribute = name.partition(":")
-    if module.endswith(".py"):
-        path = Path(module).resolve()
-        sys.path.insert(0, str(path.parent))
-        module = path.stem
-    else:
-        sys.path.insert(0, str(Path.cwd()))
-    return getattr(importlib.import_module(module), attribute)
+def _described(text: str) -> str:
+    """`8x128:int64` as `dltool.zoo.inputs` writes it."""
+    match = _SIDES.fullmatch(text)
+    if match is None:
+        return text
+    kind = "int<1" if "int" in (match[2] or "") else "float"
+    return f"{kind}:{match[1].replace('x', ',')}"
 
 
-def _made(factory: Any, inputs: Sequence[str], device: str) -> tuple[Any, tuple[Any, ...]]:
-    """The module and its inputs on a device."""
-    import torch
-
-    with torch.device(device):
-        made = factory()
-        module, given = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-        if not callable(module):
-            raise TypeError(f"the factory gives {type(module).__name__}, not a module")
-        if inputs or given is None:
-            return module, tuple(_tensor(torch, text) for text in inputs)
-    given = given if isinstance(given, (tuple, list)) else (given,)
-    return module, tuple(one.to(device) if hasattr(one, "to") else one for one in given)
-
-
-def _tensor(torch: Any, text: str) -> Any:
-    """Random numbers of this shape; zeros where the dtype is of integers, as indices."""
-    sides, _, dtype = text.partition(":")
-    shape = tuple(map(int, sides.split("x")))
-    kind = getattr(torch, dtype or "float32")
-    return torch.randn(shape).to(kind) if kind.is_floating_point else torch.zeros(shape, dtype=kind)
+def _answer(asked: _Question) -> _Answer:
+    try:
+        found = providers.source(asked.name)
+        try:
+            return _Answer(products=_products(found, asked, "meta"))
+        except DltoolError:
+            raise
+        except Exception as error:  # whatever a model's code needs that meta tensors have not
+            print(f"not on the meta device ({type(error).__name__}: {error}), so on the processor", file=sys.stderr)
+        return _Answer(products=_products(found, asked, "cpu"))
+    except DltoolError as error:
+        return _Answer(error=str(error), remedy=error.remedy, exit_code=int(error.exit_code))
 
 
-def main(mode: str, name: str, *inputs: str) -> None:
-    """Print the products of a model; its own prints go elsewhere."""
+def _products(found: providers.Source, asked: _Question, device: str) -> tuple[Own, ...]:
     from dltool.bench.shapes.recorder import shapes_of
 
+    made = providers.ready(
+        found, batch=asked.batch, description=asked.input, training=asked.backward, device=device, options=asked.options
+    )
+    return shapes_of(_step(made, backward=asked.backward), made.inputs, backward=asked.backward)
+
+
+def _step(made: providers.Ready, *, backward: bool) -> Any:
+    """What a step calls: the model, or the loss of its task."""
+    if not backward or made.task is None:
+        return made.module
+    import torch
+
+    from dltool.zoo.tasks import task
+
+    of = task(made.task)
+    targets = of.targets(made.module, made.inputs, torch.Generator().manual_seed(0))
+    return lambda *given: of.loss(made.module, given, targets)
+
+
+def main(question: str) -> None:
+    """Print the products of a model; its own prints go elsewhere."""
     with contextlib.redirect_stdout(sys.stderr):
-        factory = _factory(name)
-        try:
-            module, given = _made(factory, inputs, "meta")
-            found = shapes_of(module, given, backward=mode == "train")
-        except Exception as error:  # whatever a user's code needs that meta tensors have not
-            print(f"not on the meta device ({type(error).__name__}: {error}), so on the processor", file=sys.stderr)
-            module, given = _made(factory, inputs, "cpu")
-            found = shapes_of(module, given, backward=mode == "train")
-    print(_MARK + msgspec.json.encode(found).decode())
+        answer = _answer(msgspec.json.decode(question, type=_Question))
+    print(_MARK + msgspec.json.encode(answer).decode())
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

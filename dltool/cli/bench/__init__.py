@@ -103,7 +103,8 @@ def gemm(
     """
     if shapes is not None or from_model is not None or inputs:
         dtypes = axes_of(dtype, None).get("dtype", [])
-        own_shapes.run(shapes, from_model, inputs, dtypes, device, budget, out, how, against)
+        wanted = own_shapes.Wanted(shapes, from_model, tuple(inputs or ()), tuple(dtypes), axes_of(None, set_))
+        own_shapes.run(wanted, device, budget, out, how, against)
     from dltool.bench import suites
 
     if support:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,43 +28,48 @@ Shapes = Annotated[
     typer.Option("--shapes", help="Your shapes: CSV, JSON, or lines of m n k [dtype] [count] [name].", metavar="FILE"),
 ]
 FromModel = Annotated[
-    str | None, typer.Option("--from-model", help="Shapes of your model: package.module:factory.", metavar="NAME")
+    str | None,
+    typer.Option(
+        "--from-model", help="Shapes of a model: resnet50, timm:NAME, hf:CONFIG, package.module:factory ...", metavar="NAME"
+    ),
 ]
 Inputs = Annotated[
-    list[str] | None, typer.Option("--input", help="Shape of an input of the model: 8x3x224x224, 8x128:int64.", metavar="SHAPE")
+    list[str] | None, typer.Option("--input", help="An input of the model: float:N,3,224,224, 8x128:int64.", metavar="SHAPE")
 ]
 _CEILING = 0.35
 """Share of the budget for finding the ceiling."""
 
 
-def run(
-    shapes: Path | None,
-    model: str | None,
-    inputs: list[str] | None,
-    dtypes: list[str],
-    device: str | None,
-    budget: str,
-    out: DrawnOutput,
-    how: How,
-    against: Against,
-) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """Whose products: a file's or a model's."""
+
+    shapes: Path | None
+    model: str | None
+    inputs: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    settings: Mapping[str, list[str]]
+    """Of the model: its batch, and options of the function that makes it."""
+
+
+def run(wanted: Wanted, device: str | None, budget: str, out: DrawnOutput, how: How, against: Against) -> None:
     """Find the ceiling of each dtype, measure every shape, and say where the time would go.
 
     Raises:
-        UsageError: both a file and a model, inputs without a model, a budget that is too short, or a way of measuring that is
-            not for shapes of one's own.
+        UsageError: both a file and a model, inputs or settings without a model, a budget that is too short, or a way of
+            measuring that is not for shapes of one's own.
     """
     from dltool import probe, redact, units
     from dltool.bench.shapes import verdict
 
-    _check(shapes, model, inputs)
+    _check(wanted)
     if how != How():
         raise UsageError(
             "--resume, --precision and --all-gpus are not for shapes of your own", remedy="Leave them out, or --shapes."
         )
     baseline = against.load("bench gemm")
     budget_s = units.parse_seconds(budget)
-    asked, notes = _asked(shapes, model, inputs or [], dtypes)
+    asked, notes = _asked(wanted)
     names = sorted({dtype for _, dtype in asked})
     _check_budget(budget, budget_s, len(names))
     machine, where = prepare(device)
@@ -80,7 +87,7 @@ def run(
         boards=(where.board,),
         measurements=(*winners, *cases),
         searches=tuple(found.search for found in founds),
-        own_shapes=verdict.table(str(shapes or model), rows, tops, notes),
+        own_shapes=verdict.table(str(wanted.shapes or wanted.model), rows, tops, notes),
         interrupted=interrupted,
     )
     result = against.judge(result, baseline)
@@ -88,29 +95,41 @@ def run(
     finish(result, out, keep=result)
 
 
-def _check(shapes: Path | None, model: str | None, inputs: list[str] | None) -> None:
-    if shapes is not None and model is not None:
+def _check(wanted: Wanted) -> None:
+    if wanted.shapes is not None and wanted.model is not None:
         raise UsageError("--shapes and --from-model together", remedy="Give one of them.")
-    if inputs and model is None:
-        raise UsageError("--input without --from-model", remedy="Name the model whose input it is.")
+    if wanted.model is None and (wanted.inputs or wanted.settings):
+        given = "--input" if wanted.inputs else "--set"
+        raise UsageError(f"{given} without --from-model", remedy="Name the model that it is of; a file has all its shapes.")
+    several = [name for name, values in wanted.settings.items() if len(values) > 1]
+    if several:
+        raise UsageError(f"--set {several[0]} has several values", remedy="A model is taken apart once: give one.")
 
 
-def _asked(shapes: Path | None, model: str | None, inputs: list[str], dtypes: list[str]) -> tuple[list[Asked], list[str]]:
+def _asked(wanted: Wanted) -> tuple[list[Asked], list[str]]:
     """The products with the dtypes that they are measured in. A file's own dtypes rule; a model's give way to --dtype."""
     from dltool.bench import dtype_row
 
-    wanted = [dtype_row(name)["name"] for name in dtypes]
-    if shapes is not None:
+    dtypes = [dtype_row(name)["name"] for name in wanted.dtypes]
+    if wanted.shapes is not None:
         from dltool.bench.shapes import files
 
-        return [(own, name) for own in files.read(shapes) for name in ([own.dtype] if own.dtype else wanted or ["bf16"])], []
-    from dltool.bench.shapes import model as models
-
-    found = models.read(model or "", inputs)
+        found = files.read(wanted.shapes)
+        return [(own, name) for own in found for name in ([own.dtype] if own.dtype else dtypes or ["bf16"])], []
+    found = _of_model(wanted)
     notes = ["convolutions are measured as the products that they are mathematically (implicit GEMM), not by their own kernels"]
-    return [(own, name) for own in found for name in wanted or [own.dtype or "fp32"]], notes if _has(
+    return [(own, name) for own in found for name in dtypes or [own.dtype or "fp32"]], notes if _has(
         found, "convolution"
     ) else []
+
+
+def _of_model(wanted: Wanted) -> tuple[Own, ...]:
+    from dltool import units
+    from dltool.bench.shapes import model
+
+    options = {name: values[0] for name, values in wanted.settings.items()}
+    batch = units.parse_count(options.pop("batch", str(model.BATCH)))
+    return model.read(wanted.model or "", wanted.inputs, batch=batch, options=options)
 
 
 def _has(found: tuple[Own, ...], kind: str) -> bool:

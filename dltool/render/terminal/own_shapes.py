@@ -8,6 +8,8 @@ from dltool.shape_results import OwnShape, OwnShapes, Padding
 from dltool.units import percent, rate, seconds
 
 _SHOWN = 20
+_IN_VAIN = 3
+"""More tries of padding without a gain than these are told together."""
 _NEEDS = (100, 84)
 """Columns of text below which the last, the last two columns of the table are left out."""
 
@@ -79,13 +81,17 @@ def _loss(one: OwnShape) -> float:
 
 
 def _advice(own: OwnShapes, page: Page) -> None:
-    """Padding that pays, with its proof; what was tried and does not pay is said too."""
-    tried = [one for one in own.shapes if one.padding is not None]
+    """Padding that pays, with its proof; of many that were tried in vain only how many there are."""
+    tried = [(one, one.padding) for one in own.shapes if one.padding is not None]
+    untold = [one for one, pad in tried if pad.verdict != "faster"]
+    many = len(untold) > _IN_VAIN and not page.verbose
     if tried:
         page.line()
-    for one in tried:
-        if one.padding is not None:
-            page.labelled(_LABELS[one.padding.verdict], _padding(one, one.padding), indent=0, label_style="yellow")
+    for one, pad in tried:
+        if pad.verdict == "faster" or not many:
+            page.labelled(_LABELS[pad.verdict], _padding(one, pad), indent=0, label_style="yellow")
+    if many:
+        page.line(f"padding of {len(untold)} other shapes was tried and shows no gain: --verbose", style="dim")
 
 
 _LABELS = {"faster": "pad      ", "slower": "don't pad", "same": "no matter", "can't tell": "can't tell"}

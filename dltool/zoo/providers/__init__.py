@@ -1,0 +1,170 @@
+"""Models by name, from wherever they come: the zoo, other packages, the user's own code.
+
+    resnet50                     the zoo
+    torchvision:resnet101        a function of torchvision.models
+    timm:vit_tiny_patch16_224    a model of timm
+    hf:config.json  hf:gpt2      a configuration of transformers: a file, a folder, or a name where the hub can be reached
+    diffusers:config.json        the same of diffusers
+    package.module:callable      the user's own; also file.py:callable
+
+A provider is a function of a name, giving how the model is made and what it takes. Weights are random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dltool.errors import CannotRun, UsageError
+from dltool.zoo import inputs as descriptions
+from dltool.zoo.building import construct, factory
+from dltool.zoo.entries import entry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PREFIXES: Mapping[str, tuple[str, str]] = {
+    "torchvision": ("packages", "torchvision"),
+    "timm": ("packages", "timm"),
+    "hf": ("configurations", "transformers"),
+    "diffusers": ("configurations", "diffusers"),
+}
+"""Prefix -> the module of this package, and its function; named like the package that it needs."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from: how it is made, and what it takes."""
+
+    name: str
+    """As it was asked for."""
+    make: Callable[..., Any]
+    """Gives a torch module, or a module and its inputs, on the device that is torch's default when it is called."""
+    input: str | None = None
+    """Its inputs as `dltool.zoo.inputs` describes them; None: not known."""
+    task: str | None = None
+    """A task of `dltool.zoo.tasks`; None: not known."""
+    training: Mapping[str, str] = field(default_factory=dict)
+    """Options that only a training step needs."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A model that can be called."""
+
+    module: nn.Module
+    inputs: tuple[Any, ...]
+    task: str | None
+
+
+def check(name: str) -> None:
+    """Refuse what names no model, before anything is imported.
+
+    Raises:
+        UsageError: none of the zoo's, or malformed.
+    """
+    prefix, colon, rest = name.partition(":")
+    if not colon:
+        entry(name)
+    elif prefix not in PREFIXES:
+        parted(name)
+    elif not rest:
+        raise UsageError(f"`{name}` names no model", remedy=f"Write {prefix}:NAME.")
+
+
+def parted(name: str) -> tuple[str, str]:
+    """The module (or file) and the callable of a user's model.
+
+    Raises:
+        UsageError: the name has not both.
+    """
+    module, _, attribute = name.rpartition(":")
+    if not module or ":" in module or not attribute.isidentifier():
+        raise UsageError(
+            f"`{name}` names no model",
+            remedy="Write package.module:callable or file.py:callable, where callable() gives a torch.nn.Module.",
+        )
+    return module, attribute
+
+
+def source(name: str) -> Source:
+    """Where the model of this name comes from.
+
+    Raises:
+        UsageError: no such model, or no name of one.
+        CannotRun: the package it comes from is missing or broken.
+    """
+    check(name)
+    prefix, colon, rest = name.partition(":")
+    if not colon:
+        found = entry(name)
+        return Source(name, factory(found), found.input, found.task, found.training)
+    if prefix not in PREFIXES:
+        from dltool.zoo.providers.own import own
+
+        return own(*parted(name))
+    module, function = PREFIXES[prefix]
+    return getattr(import_module(f"dltool.zoo.providers.{module}"), function)(name, rest)
+
+
+def ready(
+    found: Source,
+    *,
+    batch: int = 1,
+    description: str | None = None,
+    training: bool = False,
+    device: Any = "cpu",
+    dtype: Any = None,
+    options: Mapping[str, Any] | None = None,
+) -> Ready:
+    """A model and inputs for it, random both.
+
+    Args:
+        found: where it comes from.
+        batch: what N stands for in its inputs.
+        description: its inputs, where they are not known or not wanted so.
+        training: in train mode, with the parts that only training needs.
+        device: a torch device or its name; "meta" for shapes alone.
+        dtype: a torch dtype of parameters and of inputs that are no whole numbers; float32 by default.
+        options: of the function that makes it.
+
+    Raises:
+        UsageError: an option or a description that is none; what it takes is not known, and `description` does not say.
+    """
+    given = {**(found.training if training else {}), **(options or {})}
+    made = construct(found.make, given, device=device, dtype=dtype)
+    module, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not callable(module):
+        raise UsageError(f"{found.name} gives {type(module).__name__}, no model", remedy="It is to return a torch.nn.Module.")
+    if hasattr(module, "train"):
+        module.train(training)
+    text = description or found.input
+    if text is not None:
+        inputs = descriptions.tensors(text, batch, device=device, dtype=dtype)
+    elif inputs is None:
+        raise UsageError(f"what {found.name} takes is not known", remedy="Say it: --input float:N,3,224,224")
+    else:
+        inputs = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+        inputs = tuple(one.to(device) if hasattr(one, "to") else one for one in inputs)
+    return Ready(module, tuple(inputs), found.task)
+
+
+def package(name: str, wanted_for: str) -> Any:
+    """A package that a provider needs.
+
+    Raises:
+        CannotRun: it is missing, or it is there and cannot be imported.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise CannotRun(f"{name} cannot be imported: {error}", remedy=f"pip install {error.name}") from None
+        raise CannotRun(f"{wanted_for} needs the package {name}", remedy=f"pip install {name}") from None
+    except Exception as error:  # a package of another build than torch's fails in many ways
+        raise CannotRun(
+            f"{name} cannot be imported: {' '.join(str(error).split())[:200]}",
+            remedy="`dltool doctor` says which build goes with this PyTorch.",
+        ) from None
