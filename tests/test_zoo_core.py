@@ -46,7 +46,15 @@ def test_an_option_that_is_none(options: dict[str, str], said: str) -> None:
 
 
 def test_texts_become_what_an_option_holds() -> None:
-    def make(*, count: int = 1, share: float = 0.5, on: bool = True, kind: str = "a", sizes: tuple[int, ...] = (), or_none: int | None = 1) -> None: ...  # fmt: skip  # noqa: E501
+    def make(
+        *,
+        count: int = 1,
+        share: float = 0.5,
+        on: bool = True,
+        kind: str = "a",
+        sizes: tuple[int, ...] = (),
+        or_none: int | None = 1,
+    ) -> None: ...
 
     given = {"count": "3", "share": "2", "on": "False", "kind": "7", "sizes": "(1, 2)", "or_none": "None"}
     assert building.checked(make, given) == {

@@ -13,6 +13,7 @@ from zoo_references import torchvision
 
 from dltool.errors import CannotRun, UsageError
 from dltool.zoo import providers
+from dltool.zoo.providers import plugins
 
 BERT = {
     "architectures": ["BertForMaskedLM"], "model_type": "bert", "vocab_size": 50, "hidden_size": 8, "num_hidden_layers": 1,
@@ -197,3 +198,26 @@ def test_the_users_code_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "zoo_broken.py").write_text(code)
     with pytest.raises(CannotRun, match=said):
         providers.source(f"{tmp_path / 'zoo_broken.py'}:net")
+
+
+def test_a_model_of_another_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = tmp_path / "zoo_plugin-1.0.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: zoo-plugin\nVersion: 1.0\n")
+    (record / "entry_points.txt").write_text(
+        "[dltool.models]\nmy_net = zoo_plugin:net\nbroken = zoo_plugin_broken:net\nnumber = zoo_plugin:number\n"
+        "resnet18 = zoo_plugin:number\n"
+    )
+    (tmp_path / "zoo_plugin.py").write_text("import torch\nnumber = 3\ndef net(): return torch.nn.Linear(3, 4)\n")
+    (tmp_path / "zoo_plugin_broken.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins.brought.cache_clear()
+    try:
+        assert output("my_net", description="float:N,3").shape == (2, 4)
+        assert providers.source("resnet18").task == "image-classification"  # the zoo's own is never replaced
+        with pytest.raises(CannotRun, match="broken of zoo-plugin cannot be imported: ZeroDivisionError"):
+            providers.source("broken")
+        with pytest.raises(UsageError, match="is no callable"):
+            providers.source("number")
+    finally:
+        plugins.brought.cache_clear()

@@ -6,6 +6,7 @@
     hf:config.json  hf:gpt2      a configuration of transformers: a file, a folder, or a name where the hub can be reached
     diffusers:config.json        the same of diffusers
     package.module:callable      the user's own; also file.py:callable
+    any other name               an entry point of the group dltool.models
 
 A provider is a function of a name, giving how the model is made and what it takes. Weights are random.
 """
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from dltool.errors import CannotRun, UsageError
 from dltool.zoo import inputs as descriptions
 from dltool.zoo.building import construct, factory
-from dltool.zoo.entries import entry
+from dltool.zoo.entries import entries, entry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,11 +68,19 @@ def check(name: str) -> None:
     """
     prefix, colon, rest = name.partition(":")
     if not colon:
-        entry(name)
+        if not _plugged(name):
+            entry(name)
     elif prefix not in PREFIXES:
         parted(name)
     elif not rest:
         raise UsageError(f"`{name}` names no model", remedy=f"Write {prefix}:NAME.")
+
+
+def _plugged(name: str) -> bool:
+    """Whether another distribution brings a model of this name, and the zoo has none."""
+    from dltool.zoo.providers.plugins import brought
+
+    return name not in {one.name for one in entries()} and name in brought()
 
 
 def parted(name: str) -> tuple[str, str]:
@@ -98,6 +107,10 @@ def source(name: str) -> Source:
     """
     check(name)
     prefix, colon, rest = name.partition(":")
+    if _plugged(name):
+        from dltool.zoo.providers.plugins import plugged
+
+        return plugged(name)
     if not colon:
         found = entry(name)
         return Source(name, factory(found), found.input, found.task, found.training)
