@@ -11,19 +11,21 @@ from torch.nn import functional
 
 
 class SRCNN(nn.Module):
-    """Patch extraction to 64 channels, mapping to 32, reconstruction."""
+    """Patch extraction to 64 channels, mapping to 32, reconstruction; the kernels are odd."""
 
     def __init__(self, kernels: tuple[int, ...], colours: int) -> None:
         super().__init__()
         first, middle, last = kernels
-        self.conv1 = nn.Conv2d(colours, 64, first, padding="same")
-        self.conv2 = nn.Conv2d(64, 32, middle, padding="same")
-        self.conv3 = nn.Conv2d(32, colours, last, padding="same")
+        self.conv1 = nn.Conv2d(colours, 64, first, padding=first // 2)
+        self.conv2 = nn.Conv2d(64, 32, middle, padding=middle // 2)
+        self.conv3 = nn.Conv2d(32, colours, last, padding=last // 2)
         self.apply(_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, colours, H, W), enlarged -> (N, colours, H, W), sharper."""
-        return self.conv3(functional.relu(self.conv2(functional.relu(self.conv1(x)))))
+        for conv in (self.conv1, self.conv2):
+            x = functional.relu(conv(x), inplace=True)
+        return self.conv3(x)
 
 
 def _initialise(module: nn.Module) -> None:
