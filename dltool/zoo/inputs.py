@@ -3,6 +3,7 @@
     float:N,3,224,224              normal numbers
     int<50257:N,1024               whole numbers below 50257
     float:N,3,64,64 + int<1000:N   two inputs
+    adjacency:2708,2708            a graph of so many nodes, as `adjacency` makes it
 
 N is the batch. An input without N does not grow with it, such as the one graph of a GCN.
 """
@@ -19,7 +20,7 @@ from dltool.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-_INPUT = re.compile(r"(?P<kind>float|int<(?P<below>\d+)):(?P<sides>(?:N|[1-9]\d*)(?:,(?:N|[1-9]\d*))*)")
+_INPUT = re.compile(r"(?P<kind>float|adjacency|int<(?P<below>\d+)):(?P<sides>(?:N|[1-9]\d*)(?:,(?:N|[1-9]\d*))*)")
 _REMEDY = "Write KIND:SIDES with N for the batch, inputs joined by +: float:N,3,224,224 or int<50257:N,1024."
 
 
@@ -30,6 +31,8 @@ class Input(Struct, frozen=True):
     """None is the batch."""
     below: int | None
     """Whole numbers below this; None: normal numbers."""
+    graph: bool = False
+    """A normalised adjacency; its sides are the nodes, twice."""
 
     def shape(self, batch: int) -> tuple[int, ...]:
         """Its shape at a batch size."""
@@ -50,7 +53,10 @@ def _parse(part: str, text: str) -> Input:
     if match is None or match["below"] == "0":
         raise UsageError(f"`{text}` describes no inputs", remedy=_REMEDY)
     sides = tuple(None if side == "N" else int(side) for side in match["sides"].split(","))
-    return Input(sides=sides, below=int(match["below"]) if match["below"] else None)
+    graph = match["kind"] == "adjacency"
+    if graph and (len(sides) != 2 or sides[0] != sides[1] or None in sides):
+        raise UsageError(f"`{part}` is no adjacency", remedy="Write the nodes twice: adjacency:2708,2708.")
+    return Input(sides=sides, below=int(match["below"]) if match["below"] else None, graph=graph)
 
 
 def tensors(text: str, batch: int, *, device: Any = "cpu", dtype: Any = None, seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -79,6 +85,23 @@ def tensors(text: str, batch: int, *, device: Any = "cpu", dtype: Any = None, se
             found.append(torch.empty(shape, dtype=kind, device="meta"))
         elif item.below:
             found.append(torch.randint(item.below, shape, generator=chance).to(device))
+        elif item.graph:
+            found.append(adjacency(shape[0], chance).to(device, dtype or torch.float32))
         else:
             found.append(torch.randn(shape, generator=chance).to(device, dtype or torch.float32))
     return tuple(found)
+
+
+def adjacency(nodes: int, chance: torch.Generator) -> torch.Tensor:
+    """The normalised adjacency of a random graph: D^-1/2 (A + 1) D^-1/2, dense, (nodes, nodes), in float32.
+
+    It has about two edges for each node, as networks of citations have (Cora: 5,278 for 2,708). D holds the row sums of A + 1.
+    Source: Kipf, Welling 2017 Semi-Supervised Classification with Graph Convolutional Networks, section 2.
+    """
+    import torch
+
+    here, there = torch.randint(nodes, (2, 2 * nodes), generator=chance)
+    linked = torch.eye(nodes)
+    linked[here, there] = linked[there, here] = 1.0
+    scale = linked.sum(1).rsqrt()
+    return scale[:, None] * linked * scale
