@@ -123,6 +123,16 @@ def test_a_new_network_says_one_percent_of_everything_and_boxes_of_one_step() ->
     torch.testing.assert_close(seen[:, :4], torch.tensor(expected, dtype=torch.float32))
 
 
+def test_boxes_of_a_bf16_network_are_placed_in_float32() -> None:
+    model = models.build("yolox_s", **all_small()["yolox_s"].options).eval().bfloat16()
+    for level in model.head.reg_preds:
+        nn.init.zeros_(level.weight)
+        nn.init.zeros_(level.bias)
+    with torch.no_grad():
+        (seen,) = model(torch.randn(1, 3, 32, 32 * 70, dtype=torch.bfloat16))
+    assert seen[279].tolist()[:4] == [8 * 279, 0, 8, 8]  # 279 and 2232 are no bfloat16 numbers
+
+
 def test_training_without_labels_is_refused() -> None:
     model = models.build("yolox_s", **all_small()["yolox_s"].options)
     with pytest.raises(ValueError, match="needs labels"):

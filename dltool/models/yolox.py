@@ -125,6 +125,7 @@ class Head(nn.Module):
         """Three maps -> (N, A, 5 + num_classes), or the losses against labels in train mode; see `YOLOX`."""
         levels = [self.raw(level, x) for level, x in enumerate(maps)]
         raw = torch.cat([level.flatten(2) for level in levels], 2).transpose(1, 2)
+        raw = raw.to(torch.promote_types(raw.dtype, torch.float32))  # bfloat16 would place a box to within four pixels
         places, steps = cells([(level.shape[2], level.shape[3]) for level in levels], _STRIDES, raw)
         if self.training:
             if labels is None:
@@ -155,7 +156,7 @@ class YOLOX(nn.Module):
 
         Returns:
             in eval mode (N, A, 5 + num_classes): box, objectness and class probabilities of each place of each map, where A is
-            HW/64 + HW/256 + HW/1024; in train mode the losses, see `yolox_training.losses`.
+            HW/64 + HW/256 + HW/1024, in float32 or finer; in train mode the losses, see `yolox_training.losses`.
         """
         return self.head(self.backbone(x), targets)
 

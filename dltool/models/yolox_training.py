@@ -39,7 +39,7 @@ def losses(raw: Tensor, labels: Tensor, places: Tensor, steps: Tensor, *, use_l1
     """The losses of a batch, each divided by the number of predictions that answer for an object.
 
     Args:
-        raw: (N, A, 5 + C): box, objectness and class logits as the head gives them.
+        raw: (N, A, 5 + C): box, objectness and class logits as the head gives them, float32 or finer.
         labels: (N, G, 5): class and box of each object; rows of zeros fill up.
         places, steps: see `yolox_boxes.cells`.
         use_l1: whether the raw numbers of the boxes are compared too, as in the last epochs of training.
@@ -47,7 +47,6 @@ def losses(raw: Tensor, labels: Tensor, places: Tensor, steps: Tensor, *, use_l1
     Returns:
         total_loss and its parts iou_loss (weighed), conf_loss, cls_loss, l1_loss; num_fg, answering predictions per object.
     """
-    raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
     boxes = decoded(raw[..., :4], places, steps)
     with torch.no_grad():
         found = assign(boxes, raw[..., 4:], labels, (places + 0.5) * steps, steps)
