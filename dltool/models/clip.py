@@ -133,7 +133,7 @@ class TextModel(nn.Module):
             mask = before & attention_mask.bool()[:, None, None]  # (N, 1, tokens, tokens)
         x = self.final_layer_norm(self.encoder(self.embeddings(ids), mask, causal=True))
         ends = (ids == self.end).int().argmax(1)
-        return x[torch.arange(len(x), device=x.device), ends]
+        return x[torch.arange(x.shape[0], device=x.device), ends]
 
 
 class VisionEmbeddings(Embeddings):
@@ -150,7 +150,7 @@ class VisionEmbeddings(Embeddings):
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 1 + patches, width)."""
         patches = self.patch_embedding(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_embedding.expand(len(images), 1, -1), patches], 1)
+        tokens = torch.cat([self.class_embedding.expand(images.shape[0], 1, -1), patches], 1)
         return tokens + self.position_embedding.weight
 
 

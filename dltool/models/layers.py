@@ -72,7 +72,7 @@ class StochasticDepth(nn.Module):
         if not self.training or self.p == 0:
             return x
         kept = 1 - self.p
-        return x * x.new_empty((len(x),) + (1,) * (x.ndim - 1)).bernoulli_(kept).div_(kept)
+        return x * x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(kept).div_(kept)
 
 
 class Mlp(nn.Sequential):

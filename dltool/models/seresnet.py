@@ -22,6 +22,7 @@ class SEBottleneck(Bottleneck):
     def __init__(self, c_in: int, width: int, stride: int, dilation: int, **options: Any) -> None:
         super().__init__(c_in, width, stride, dilation, **options)
         c_out = width * self.expansion
+        nn.init.zeros_(self.bn3.weight)  # starts as the shortcut alone; Goyal et al. 2017, section 5.1
         self.se = SqueezeExcitation(c_out, c_out // _REDUCTION)
 
     def branch(self, x: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ def into_windows(x: Tensor, side: int) -> Tensor:
 
 def from_windows(x: Tensor, height: int, width: int, side: int) -> Tensor:
     """(N, windows, side * side, c) -> (N, height, width, c)."""
-    x = x.view(len(x), height // side, width // side, side, side, -1)
-    return x.transpose(2, 3).reshape(len(x), height, width, -1)
+    x = x.view(x.shape[0], height // side, width // side, side, side, -1)
+    return x.transpose(2, 3).reshape(x.shape[0], height, width, -1)
 
 
 def strangers(height: int, width: int, side: int, shifts: tuple[int, int], like: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ class VisionTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, image_size, image_size) -> (N, num_classes)."""
         patches = self.conv_proj(x).flatten(2).transpose(1, 2)  # (N, patches, hidden)
-        tokens = torch.cat([self.class_token.expand(len(x), -1, -1), patches], 1)
+        tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), patches], 1)
         return self.heads(self.encoder(tokens)[:, 0])
 
 
