@@ -35,32 +35,39 @@ def torchvision() -> Any:
 @cache
 def timm() -> Any:
     """timm, with `create_model`."""
-    return _imported(_installed("timm"))
+    return _beside_torchvision("timm")
 
 
 @cache
 def transformers() -> Any:
     """transformers, with its models and their configurations."""
-    return _imported(_installed("transformers"))
+    return _beside_torchvision("transformers")
 
 
 @cache
 def diffusers() -> Any:
     """diffusers, with its models."""
-    return _imported(_installed("diffusers"))
+    return _beside_torchvision("diffusers")
 
 
 @cache
 def monai() -> Any:
     """monai.networks.nets."""
-    _installed("monai")
+    _beside_torchvision("monai")
     return _imported("monai.networks.nets")
 
 
-def _installed(package: str) -> str:
+def _beside_torchvision(package: str) -> Any:
+    """A package that imports torchvision where it finds it."""
+    _installed(package)
+    if find_spec("torchvision"):
+        torchvision()
+    return _imported(package)
+
+
+def _installed(package: str) -> None:
     if find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
-    return package
 
 
 def _imported(module: str) -> Any:

@@ -54,12 +54,15 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = shortcut(c_in, c_out, stride, norm)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, c_in, H, W) -> (N, 4 width, H / stride, W / stride)."""
+    def branch(self, x: Tensor) -> Tensor:
+        """What is added to the input: (N, c_in, H, W) -> (N, 4 width, H / stride, W / stride)."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+        return self.bn3(self.conv3(out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, c_in, H, W) -> (N, 4 width, H / stride, W / stride)."""
+        return self.relu(self.branch(x) + (x if self.downsample is None else self.downsample(x)))
 
 
 def shortcut(c_in: int, c_out: int, stride: int, norm: Norm) -> nn.Sequential | None:
