@@ -2,6 +2,7 @@
 
     float:N,3,224,224              normal numbers
     int<50257:N,1024               whole numbers below 50257
+    ones:N,512                     whole numbers, all 1: the mask of a batch without padding
     float:N,3,64,64 + int<1000:N   two inputs
 
 N is the batch. An input without N does not grow with it, such as the one graph of a GCN.
@@ -19,7 +20,7 @@ from dltool.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-_INPUT = re.compile(r"(?P<kind>float|int<(?P<below>\d+)):(?P<sides>(?:N|[1-9]\d*)(?:,(?:N|[1-9]\d*))*)")
+_INPUT = re.compile(r"(?P<kind>float|ones|int<(?P<below>\d+)):(?P<sides>(?:N|[1-9]\d*)(?:,(?:N|[1-9]\d*))*)")
 _REMEDY = "Write KIND:SIDES with N for the batch, inputs joined by +: float:N,3,224,224 or int<50257:N,1024."
 
 
@@ -29,7 +30,8 @@ class Input(Struct, frozen=True):
     sides: tuple[int | None, ...]
     """None is the batch."""
     below: int | None
-    """Whole numbers below this; None: normal numbers."""
+    """Whole numbers below this; None: normal numbers, or ones."""
+    ones: bool = False
 
     def shape(self, batch: int) -> tuple[int, ...]:
         """Its shape at a batch size."""
@@ -50,7 +52,7 @@ def _parse(part: str, text: str) -> Input:
     if match is None or match["below"] == "0":
         raise UsageError(f"`{text}` describes no inputs", remedy=_REMEDY)
     sides = tuple(None if side == "N" else int(side) for side in match["sides"].split(","))
-    return Input(sides=sides, below=int(match["below"]) if match["below"] else None)
+    return Input(sides=sides, below=int(match["below"]) if match["below"] else None, ones=match["kind"] == "ones")
 
 
 def tensors(text: str, batch: int, *, device: Any = "cpu", dtype: Any = None, seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -75,8 +77,10 @@ def tensors(text: str, batch: int, *, device: Any = "cpu", dtype: Any = None, se
     for item in parse(text):
         shape = item.shape(batch)
         if str(device) == "meta":
-            kind = torch.int64 if item.below else dtype or torch.float32
+            kind = torch.int64 if item.below or item.ones else dtype or torch.float32
             found.append(torch.empty(shape, dtype=kind, device="meta"))
+        elif item.ones:
+            found.append(torch.ones(shape, dtype=torch.int64, device=device))
         elif item.below:
             found.append(torch.randint(item.below, shape, generator=chance).to(device))
         else:
