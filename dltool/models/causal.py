@@ -50,6 +50,9 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, kept: Tensor | None = None
     """
     last, all_ = q.shape[2], k.shape[2]
     mask = _mask(last, all_, kept, q) if kept is not None or 1 < last < all_ else None
+    served = q.shape[1] // k.shape[1]
+    if served > 1 and not q.is_cuda:  # only CUDA has kernels that share heads; elsewhere copies are three times as fast
+        k, v = (part.repeat_interleave(served, dim=1) for part in (k, v))
     return functional.scaled_dot_product_attention(
         q, k, v, mask, dropout, is_causal=mask is None and last > 1, enable_gqa=q.shape[1] != k.shape[1]
     )
