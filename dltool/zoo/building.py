@@ -40,7 +40,11 @@ def build(
         CannotRun: torch is missing.
     """
     found = entry(name)
-    model = construct(factory(found), {**(found.training if training else {}), **options}, device=device, dtype=dtype)
+    wanted = {**(found.training if training else {}), **options}
+    try:
+        model = construct(factory(found), wanted, device=device, dtype=dtype)
+    except ValueError as error:  # a word that is none of an option's
+        raise UsageError(f"{name} cannot be built: {error}", remedy=f"`dltool models {name}` shows its variants.") from None
     if weights is not None:
         from dltool.zoo.weights import load
 

@@ -2,6 +2,7 @@
 
     float:N,3,224,224              normal numbers
     int<50257:N,1024               whole numbers below 50257
+    ones:N,512                     whole numbers, all 1: the mask of a batch without padding
     float:N,3,64,64 + int<1000:N   two inputs
     adjacency:2708,2708            a graph of so many nodes, as `adjacency` makes it
 
@@ -20,7 +21,7 @@ from dltool.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-_INPUT = re.compile(r"(?P<kind>float|adjacency|int<(?P<below>\d+)):(?P<sides>(?:N|[1-9]\d*)(?:,(?:N|[1-9]\d*))*)")
+_INPUT = re.compile(r"(?P<kind>float|ones|adjacency|int<(?P<below>\d+)):(?P<sides>(?:N|[1-9]\d*)(?:,(?:N|[1-9]\d*))*)")
 _REMEDY = "Write KIND:SIDES with N for the batch, inputs joined by +: float:N,3,224,224 or int<50257:N,1024."
 
 
@@ -30,9 +31,9 @@ class Input(Struct, frozen=True):
     sides: tuple[int | None, ...]
     """None is the batch."""
     below: int | None
-    """Whole numbers below this; None: normal numbers."""
-    graph: bool = False
-    """A normalised adjacency; its sides are the nodes, twice."""
+    """Of whole numbers: they are below this."""
+    kind: str = "float"
+    """"float", "int", "ones" or "adjacency"."""
 
     def shape(self, batch: int) -> tuple[int, ...]:
         """Its shape at a batch size."""
@@ -53,10 +54,10 @@ def _parse(part: str, text: str) -> Input:
     if match is None or match["below"] == "0":
         raise UsageError(f"`{text}` describes no inputs", remedy=_REMEDY)
     sides = tuple(None if side == "N" else int(side) for side in match["sides"].split(","))
-    graph = match["kind"] == "adjacency"
-    if graph and (len(sides) != 2 or sides[0] != sides[1] or None in sides):
+    kind = match["kind"].partition("<")[0]
+    if kind == "adjacency" and (len(sides) != 2 or sides[0] != sides[1] or None in sides):
         raise UsageError(f"`{part}` is no adjacency", remedy="Write the nodes twice: adjacency:2708,2708.")
-    return Input(sides=sides, below=int(match["below"]) if match["below"] else None, graph=graph)
+    return Input(sides=sides, below=int(match["below"]) if match["below"] else None, kind=kind)
 
 
 def tensors(text: str, batch: int, *, device: Any = "cpu", dtype: Any = None, seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -81,11 +82,13 @@ def tensors(text: str, batch: int, *, device: Any = "cpu", dtype: Any = None, se
     for item in parse(text):
         shape = item.shape(batch)
         if str(device) == "meta":
-            kind = torch.int64 if item.below else dtype or torch.float32
+            kind = torch.int64 if item.kind in ("int", "ones") else dtype or torch.float32
             found.append(torch.empty(shape, dtype=kind, device="meta"))
+        elif item.kind == "ones":
+            found.append(torch.ones(shape, dtype=torch.int64, device=device))
         elif item.below:
             found.append(torch.randint(item.below, shape, generator=chance).to(device))
-        elif item.graph:
+        elif item.kind == "adjacency":
             found.append(adjacency(shape[0], chance).to(device, dtype or torch.float32))
         else:
             found.append(torch.randn(shape, generator=chance).to(device, dtype or torch.float32))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dltool.errors import CannotRun, UsageError
+from dltool.zoo.names import as_named, unfilled
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,13 +26,13 @@ def load(model: nn.Module, path: str | Path) -> None:
         UsageError: the file cannot be read, is damaged, would run code, or does not fit the model.
         CannotRun: a safetensors file without the package safetensors.
     """
-    found = read(Path(path))
+    found = as_named(read(Path(path)), model)
     try:
         answer = model.load_state_dict(found, strict=False)
     except RuntimeError as error:
         first = next((line.strip() for line in str(error).splitlines()[1:] if line.strip()), str(error))
         raise UsageError(f"{path} does not fit this model: {first}", remedy=_REMEDY) from None
-    wrong = [("lacks", list(answer.missing_keys)), ("has besides", list(answer.unexpected_keys))]
+    wrong = [("lacks", unfilled(model, answer.missing_keys)), ("has besides", list(answer.unexpected_keys))]
     told = "; ".join(f"{what} {_some(keys)}" for what, keys in wrong if keys)
     if told:
         raise UsageError(f"{path} does not fit this model: it {told}", remedy=_REMEDY)
