@@ -106,7 +106,7 @@ def _tensor(torch: Any, text: str) -> Any:
 
 def main(mode: str, name: str, *inputs: str) -> None:
     """Print the products of a model; its own prints go elsewhere."""
-    from dltool.bench.shapes.recorder import shapes_of
+    from dltool.zoo.recorder import shapes_of
 
     with contextlib.redirect_stdout(sys.stderr):
         factory = _factory(name)
