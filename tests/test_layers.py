@@ -101,7 +101,9 @@ def loaded_by(arguments: list[str], tmp_path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--version"], ["--help"], ["gpu-info", "H100 SXM"], ["doctor"], ["doctor", "--list"]], ids=" ".join
+    "arguments",
+    [["--version"], ["--help"], ["gpu-info", "H100 SXM"], ["doctor"], ["doctor", "--list"], ["models"]],
+    ids=" ".join,
 )
 def test_light_commands_load_nothing_heavy(arguments, tmp_path):
     assert loaded_by(arguments, tmp_path) == set()
@@ -121,5 +123,7 @@ def test_the_python_face():
     assert dltool.gpu("H100 SXM").peaks["bf16_tensor"].dense == pytest.approx(989.4, abs=0.1)
     machine = dltool.machine()
     assert {finding.id for finding in dltool.doctor(machine, only=["gpu-absent"])} == {"gpu-absent"}
+    assert dltool.models.entry("resnet50").params == 25_557_032
+    assert callable(dltool.models.build)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = dltool.nonsense

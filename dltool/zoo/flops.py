@@ -15,7 +15,7 @@ from dltool.zoo.products import Product
 from dltool.zoo.recorder import products_of
 from dltool.zoo.subject import Subject, anywhere, forward_of, step_of
 
-_LEAST = 2
+LEAST = 2
 """Samples of a training step: batch norm over a map of one value needs two."""
 
 
@@ -24,7 +24,7 @@ def count(subject: Subject, batch: int = 1, *, training: bool = True) -> ModelFl
     forward, forward_on = anywhere(lambda device: _forward(subject, batch, device))
     if not training:
         return ModelFlops(batch=batch, forward=forward, counted_on=forward_on)
-    most = max(batch, _LEAST)
+    most = max(batch, LEAST)
     step, step_on = anywhere(lambda device: _step(subject, most, device))
     where = "cpu" if "cpu" in (forward_on, step_on) else "meta"
     return ModelFlops(batch=batch, forward=forward, train_batch=most, train_step=step, counted_on=where)

@@ -101,7 +101,7 @@ def inference(subject: Subject, batch: int, *, dtype: str = "fp32", habits: Habi
 
 
 def _training(subject: Subject, batch: int, dtype: str, optimizer: str, habits: Habits, device: str) -> Memory:
-    step = step_of(subject, batch, device, _torch_dtype(dtype))
+    step = step_of(subject, batch, device, torch_dtype(dtype))
     storages = _started(step.model, (step.inputs, step.targets), habits)
     descent = _optimizer(step.model, optimizer, habits)
     handles = [
@@ -132,7 +132,7 @@ def _training(subject: Subject, batch: int, dtype: str, optimizer: str, habits: 
 def _inference(subject: Subject, batch: int, dtype: str, habits: Habits, device: str) -> Memory:
     import torch
 
-    model, inputs = forward_of(subject, batch, device, _torch_dtype(dtype))
+    model, inputs = forward_of(subject, batch, device, torch_dtype(dtype))
     storages = _started(model, inputs, habits)
     storages.phase = "forward"
     with torch.no_grad(), following(storages, habits.workspace), _precision(dtype, device):
@@ -140,7 +140,8 @@ def _inference(subject: Subject, batch: int, dtype: str, habits: Habits, device:
     return _memory(storages, batch, dtype, None)
 
 
-def _torch_dtype(name: str) -> Any:
+def torch_dtype(name: str) -> Any:
+    """The torch dtype of parameters and inputs."""
     import torch
 
     return getattr(torch, DTYPES[name])
