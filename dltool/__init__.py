@@ -5,6 +5,7 @@
     dltool.gpu("H100 SXM")    a board of the catalogue with its derived peaks
     dltool.compat(gpu="RTX 5090", driver="575", torch="2.9.1+cu128")    whether they go together, and what to install if not
     dltool.bench("gemm")      measurements
+    dltool.models.build("resnet50")    a standard network in plain torch
 
 These are the objects that the commands use. Importing dltool is cheap: each name loads its room when first asked for.
 """
@@ -26,4 +27,6 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module("dltool.api"), name)
     if name in ("machine", "bench", "compat"):  # modules that can be called, see dltool.api
         return import_module(f"dltool.{name}")
+    if name == "models":
+        return import_module("dltool.models")
     raise AttributeError(f"module 'dltool' has no attribute {name!r}")

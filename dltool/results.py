@@ -18,6 +18,7 @@ from dltool.differences import Comparison, Gate, Selftest
 from dltool.errors import ExitCode, UsageError
 from dltool.machine import SCHEMA as MACHINE_SCHEMA
 from dltool.machine import Machine, read_bounded, refuse_long_numbers
+from dltool.model_results import Model
 from dltool.reference import Figure
 from dltool.shape_results import OwnShapes, Search
 
@@ -627,6 +628,7 @@ class Report(Struct, frozen=True, kw_only=True):
     searches: tuple[Search, ...] = ()
     """For the best shape of a dtype; what its winner reaches stands in the measurements."""
     own_shapes: OwnShapes | None = None
+    models: tuple[Model, ...] = ()
     boards: tuple[Board, ...] = ()
     architectures: tuple[Architecture, ...] = ()
     formats: tuple[NumberFormat, ...] = ()

@@ -23,6 +23,7 @@ from dltool.policy import Policy
 from dltool.probing import STEPS
 from dltool.render import FORMATS
 from dltool.results import Report
+from dltool.zoo import entries
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
@@ -30,6 +31,7 @@ COMMANDS = (
     *("setup", "setup plan", "setup export", "setup create", "setup list", "setup remove", "setup freeze", "setup clone"),
     *("bench", "bench quick", "bench standard", "bench full", "bench gemm", "bench memory", "bench attention", "bench conv"),
     *("bench elementwise", "bench search", "bench selftest", "bench ab", "bench reference"),
+    "models",
     *("report", "report list", "report show", "report compare"),
 )
 
@@ -216,12 +218,53 @@ def _multiplied_by(row: tables.Row) -> str:
     return f"{names.get(row['operation'], '`torch.mm`')}, {types}"
 
 
+def models_table() -> str:
+    """All rows of the zoo, variants too."""
+    rows = (
+        (
+            f"`{entry.label}`",
+            f"{entry.params:,}",
+            "" if entry.forward_gflops is None else f"{entry.forward_gflops:g}",
+            f"`{entry.input}`".replace("|", "\\|"),
+            entry.task.replace("-", " "),
+            entry.year,
+            entry.paper,
+            f"`{entry.reference}`" if entry.reference else entry.source,
+        )
+        for entry in entries()
+    )
+    return _table(("model", "parameters", "GFLOP", "input", "task", "year", "paper", "equals, or after"), rows)
+
+
+def models_count() -> str:
+    """How large the zoo is."""
+    models = [entry for entry in entries() if not entry.options]
+    tasks = {entry.task for entry in models}
+    variants = len(entries()) - len(models)
+    return f"{len(models)} models for {len(tasks)} tasks, {variants} variants of them: [docs/models.md](docs/models.md)."
+
+
+def models_example() -> str:
+    """What the command prints of a model, at 80 columns."""
+    arguments = ("models", "resnext50_32x4d", "--batch", "32", "--dtype", "mixed")
+    return f"```text\n$ dltool {' '.join(arguments)}\n{_printed(*arguments)}\n```"
+
+
+def _printed(*arguments: str) -> str:
+    environment = {"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1", "PATH": "/usr/bin:/bin"}
+    run = subprocess.run(
+        [sys.executable, "-m", "dltool", *arguments], capture_output=True, text=True, check=True, env=environment, cwd=ROOT
+    )
+    return run.stdout.rstrip("\n")
+
+
 def formats() -> str:
     return ", ".join(f"`{name}`" for name in sorted(FORMATS.names()))
 
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"checks": checks_count, "catalog": catalog_counts, "formats": formats},
+    "README.md": {"checks": checks_count, "catalog": catalog_counts, "formats": formats, "models": models_count},
+    "docs/models.md": {"models": models_table, "example": models_example},
     "docs/bench.md": {"dtypes": dtypes_table},
 }
 """What is generated in the midst of what people write."""

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "dltool"
 LAYERS = {
     "errors": 0, "differences": 1, "units": 1, "lang": 1, "callable_module": 1, "tables": 1, "toml": 1, "explanation": 1,
-    "texts": 2, "registry": 2, "shape_results": 2, "nvml": 2, "child": 2, "cpu_clock": 2, "numerics": 2,
+    "texts": 2, "registry": 2, "shape_results": 2, "model_results": 2, "nvml": 2, "child": 2, "cpu_clock": 2, "numerics": 2,
     "machine": 3, "catalog": 3, "names": 4, "peaks": 4, "redact": 4, "roofline": 4, "selection": 4, "reference": 4,
     "live": 5, "systems": 5, "results": 5, "compat": 6, "known_errors": 6, "measured_roofline": 6, "zoo": 6,
     "models": 7, "sheets": 7,
@@ -101,7 +101,9 @@ def loaded_by(arguments: list[str], tmp_path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--version"], ["--help"], ["gpu-info", "H100 SXM"], ["doctor"], ["doctor", "--list"]], ids=" ".join
+    "arguments",
+    [["--version"], ["--help"], ["gpu-info", "H100 SXM"], ["doctor"], ["doctor", "--list"], ["models"]],
+    ids=" ".join,
 )
 def test_light_commands_load_nothing_heavy(arguments, tmp_path):
     assert loaded_by(arguments, tmp_path) == set()
@@ -121,5 +123,7 @@ def test_the_python_face():
     assert dltool.gpu("H100 SXM").peaks["bf16_tensor"].dense == pytest.approx(989.4, abs=0.1)
     machine = dltool.machine()
     assert {finding.id for finding in dltool.doctor(machine, only=["gpu-absent"])} == {"gpu-absent"}
+    assert dltool.models.entry("resnet50").params == 25_557_032
+    assert callable(dltool.models.build)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = dltool.nonsense

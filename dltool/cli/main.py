@@ -14,7 +14,7 @@ import typer
 
 from dltool import __version__
 
-COMMANDS = ("doctor", "snapshot", "compat", "gpu-info", "setup", "bench", "report")
+COMMANDS = ("doctor", "snapshot", "compat", "gpu-info", "setup", "bench", "models", "report")
 """In the order of `--help`. Each is a module of this package that holds a function of its name, or an `app` of commands."""
 
 

@@ -18,6 +18,7 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e
 
 No XML document may hold most of them, no UTF-8 the half characters, and no log or issue should the rest.
 """
+_MANY = 8
 _PATH = re.compile(r"(?P<path>(?:~|)/.*?)(?: before .*| and .*)?", re.DOTALL)
 
 
@@ -189,7 +190,10 @@ def headline(report: Report) -> str:
         missing = sum(bool(measurement.not_run) for measurement in report.measurements)
         stop = ", interrupted" if report.interrupted else ""
         return f"{len(report.measurements) - missing} measured, {missing} not run{stop}"
-    return ", ".join(one_line(board.name) for board in report.boards[:8]) or "nothing to report"
+    if len(report.models) > _MANY:
+        return f"{len(report.models)} models"
+    named = (*(model.name for model in report.models), *(board.name for board in report.boards[:_MANY]))
+    return ", ".join(map(one_line, named)) or "nothing to report"
 
 
 def same_support(cells: Iterable[SupportCell]) -> list[tuple[SupportCell, str]]:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dltool.catalog import Board
 from dltool.differences import Comparison, Selftest
 from dltool.lang import tr
+from dltool.model_results import Model
 from dltool.reference import Figure
-from dltool.render import FORMATS, Style, measured, verdicts, words
+from dltool.render import FORMATS, Style, measured, verdicts, words, zoo
 from dltool.render.cases import (
     about,
     case_name,
@@ -69,6 +70,8 @@ def render(report: Report, style: Style) -> str:
         blocks += _creation(report.creation)
     if report.environments:
         blocks += ["### Environments", _environments(report.environments)]
+    if report.models:
+        blocks += _models(report.models, style)
     if report.boards and not report.support:
         blocks += _boards(report.boards, style)
     blocks += _architectures(report)
@@ -225,6 +228,31 @@ def _boards(boards: Sequence[Board], style: Style) -> list[str]:
         blocks.append(table(head, peaks, right=range(1, len(head))))
     notes = [board for board in boards if board.note]
     return [*blocks, *(f"{text(board.name)}: {text(board.note or '')}" for board in notes[:_EVIDENCE])]
+
+
+def _models(models: Sequence[Model], style: Style) -> list[str]:
+    """A table of all, or each in full."""
+    if style.layout == "list":
+        head = ("name", "task", "parameters", "GFLOP", "year", "input", "title")
+        rows = [(name, zoo.task(model.task), *rest) for model in models for name, *rest in (zoo.row(model),)]
+        return ["### Models", f"GFLOP: of one sample forward; {zoo.CONVENTION}", table(head, rows, right=(2, 3))]
+    return [block for model in models for block in _model(model)]
+
+
+def _model(model: Model) -> list[str]:
+    blocks = [f"### {text(zoo.title(model))}", table(("", text(model.title)), zoo.facts(model).items())]
+    if operations := list(zoo.operations(model)):
+        blocks += [table(("operations of one sample", "GFLOP", "GMAC", ""), operations, right=(1, 2)), f"{zoo.CONVENTION}"]
+    if model.memory:
+        head = (f"memory, {model.memory[0].dtype}, {model.memory[0].optimizer}", *zoo.ways(model.memory))
+        blocks.append(table(head, zoo.memory(model.memory), right=(1, 2)))
+    if model.fits is not None:
+        head = (f"on {model.fits.board}", "precision", "largest batch", "peak", "a sample")
+        blocks.append(table(head, map(zoo.fit, model.fits.fits), right=(2, 3, 4)))
+        blocks.append(f"assumed: {text('; '.join(model.fits.assumed))}")
+    if model.layers:
+        blocks.append(table(("layer", "type", "output", "parameters", "MAC"), zoo.layers(model.layers), right=(3, 4)))
+    return [*blocks, *map(text, model.notes)]
 
 
 def _peak(board: Board, key: str) -> str:

@@ -33,6 +33,8 @@ def _parts(report: Report, *, verbose: bool) -> Iterator[str]:
         yield "support"
     if report.boards and not report.measurements and not report.support:
         yield "boards"
+    if report.models:
+        yield "models"
     yield from (name for name in ("architectures", "compat", "plan", "creation", "environments") if getattr(report, name))
     if report.figures:
         yield "figures"

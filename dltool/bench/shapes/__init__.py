@@ -2,8 +2,7 @@
 
 own      what one product of the user's is (no more than data)
 files    shapes from a file: CSV, JSON or lines of text
-recorder the products that a torch module makes, forward and backward
-model    the same in a child process, because a user's code is imported for it
+model    those of a torch module, recorded in a child process, because a user's code is imported for it
 verdict  ceiling, shares, time lost, padding (pure)
 measure  the one place that touches a device
 """

@@ -117,7 +117,7 @@ def _answer(asked: _Question) -> _Answer:
 
 
 def _products(found: providers.Source, asked: _Question, device: str) -> tuple[Own, ...]:
-    from dltool.bench.shapes.recorder import shapes_of
+    from dltool.zoo.recorder import shapes_of
 
     made = providers.ready(
         found, batch=asked.batch, description=asked.input, training=asked.backward, device=device, options=asked.options

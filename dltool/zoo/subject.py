@@ -1,0 +1,91 @@
+"""A model that is looked at: made anew for any device, dtype and batch, whether it is of the zoo or somebody's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dltool.zoo.building import build
+from dltool.zoo.entries import Entry, entry
+from dltool.zoo.inputs import tensors
+from dltool.zoo.recorder import summed
+from dltool.zoo.tasks import Task, task
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """How to make a model and what it takes."""
+
+    name: str
+    make: Callable[..., nn.Module]
+    """`make(device=..., dtype=..., training=...)`: a new model, with the parts that only training needs where asked for."""
+    inputs: Callable[..., tuple[Any, ...]]
+    """`inputs(batch, device=..., dtype=...)`: its arguments."""
+    task: Task | None = None
+    """None: the loss is the sum of all outputs."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step that is ready to be made."""
+
+    model: nn.Module
+    inputs: tuple[Any, ...]
+    targets: Any
+    loss: Callable[[], Tensor]
+    """The forward and the loss of it."""
+
+
+def of_zoo(name: str, options: Mapping[str, Any] | None = None) -> Subject:
+    """A model of the zoo.
+
+    Raises:
+        UsageError: no such model.
+    """
+    return of_entry(entry(name), options)
+
+
+def of_entry(found: Entry, options: Mapping[str, Any] | None = None) -> Subject:
+    """A row of the zoo's table, with further options."""
+    given = {**found.options, **(options or {})}
+
+    def make(*, device: Any = None, dtype: Any = None, training: bool = False) -> nn.Module:
+        return build(found.name, device=device, dtype=dtype, training=training, **given)
+
+    def inputs(batch: int, *, device: Any = "cpu", dtype: Any = None) -> tuple[Any, ...]:
+        return tensors(found.input, batch, device=device, dtype=dtype)
+
+    return Subject(name=found.label, make=make, inputs=inputs, task=task(found.task))
+
+
+def forward_of(subject: Subject, batch: int, device: str, dtype: Any = None) -> tuple[nn.Module, tuple[Any, ...]]:
+    """The model in eval mode and its inputs."""
+    model = subject.make(device=device, dtype=dtype).eval()
+    return model, subject.inputs(batch, device=device, dtype=dtype)
+
+
+def step_of(subject: Subject, batch: int, device: str, dtype: Any = None) -> Step:
+    """The model in train mode with inputs, targets and loss."""
+    import torch
+
+    model = subject.make(device=device, dtype=dtype, training=True).train()
+    inputs = subject.inputs(batch, device=device, dtype=dtype)
+    of = subject.task
+    if of is None:
+        return Step(model, inputs, None, lambda: summed(model(*inputs)))
+    targets = of.targets(model, inputs, torch.Generator().manual_seed(1))
+    return Step(model, inputs, targets, lambda: of.loss(model, inputs, targets))
+
+
+def anywhere(ask: Callable[[str], T]) -> tuple[T, str]:
+    """What `ask` answers on the meta device, where nothing is computed; on the CPU where a model's code needs real numbers."""
+    try:
+        return ask("meta"), "meta"
+    except RuntimeError:  # as torch refuses to read a number from a tensor that has none
+        return ask("cpu"), "cpu"
