@@ -103,7 +103,9 @@ def transformer(torch):
 
 
 @pytest.mark.parametrize(
-    ("make", "shape"), [(linear_net, (32, 64)), (conv_net, (2, 3, 33, 31)), (transformer, (2, 16, 64))], ids=lambda it: str(it)
+    ("make", "shape"),
+    [(linear_net, (32, 64)), (conv_net, (2, 3, 33, 31)), (transformer, (2, 16, 64))],
+    ids=lambda it: getattr(it, "__name__", str(it)),
 )
 @pytest.mark.parametrize("device", ["meta", "cpu"])
 def test_operations_are_those_that_torch_counts(make, shape, device):

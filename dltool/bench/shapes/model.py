@@ -122,7 +122,8 @@ def _products(found: providers.Source, asked: _Question, device: str) -> tuple[O
     made = providers.ready(
         found, batch=asked.batch, description=asked.input, training=asked.backward, device=device, options=asked.options
     )
-    return shapes_of(_step(made, backward=asked.backward), made.inputs, backward=asked.backward)
+    products = shapes_of(_step(made, backward=asked.backward), made.inputs, backward=asked.backward)
+    return tuple(Own(**msgspec.structs.asdict(product)) for product in products)
 
 
 def _step(made: providers.Ready, *, backward: bool) -> Any:
