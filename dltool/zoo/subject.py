@@ -71,10 +71,10 @@ def forward_of(subject: Subject, batch: int, device: str, dtype: Any = None) -> 
 
 
 def step_of(subject: Subject, batch: int, device: str, dtype: Any = None, *, plain: bool = False) -> Step:
-    """The model in train mode with inputs, targets and loss; `plain`: with the sum of its outputs as loss."""
+    """The model in train mode with inputs, targets and loss; `plain`: in eval mode, with the sum of its outputs as loss."""
     import torch
 
-    model = subject.make(device=device, dtype=dtype, training=True).train()
+    model = subject.make(device=device, dtype=dtype, training=True).train(not plain)
     inputs = subject.inputs(batch, device=device, dtype=dtype)
     of = subject.task
     if of is None or plain:
@@ -97,7 +97,7 @@ def anywhere(ask: Callable[[str], T]) -> tuple[T, str]:
         return ask("cpu"), "cpu"
 
 
-PLAIN = "meta, with the sum of the outputs as loss"
+PLAIN = "meta, with the sum of the outputs in eval mode as loss"
 _DEAR = 10**11
 """Operations of a step above which it is not made on the CPU: some seconds."""
 
@@ -106,7 +106,7 @@ def stepping(subject: Subject, batch: int, ask: Callable[[str, bool], T]) -> tup
     """What `ask(device, plain)` answers of a training step: on the meta device, else on the CPU.
 
     Where the loss needs real numbers (a choice of boxes) and a step on the CPU would take long, the loss is the sum of the
-    outputs, on the meta device.
+    outputs in eval mode, on the meta device: some models do not run in train mode without their targets.
     """
     try:
         return ask("meta", False), "meta"
