@@ -32,7 +32,7 @@ class ModelFlops(Struct, frozen=True, kw_only=True):
     train_step: Flops | None = None
     """Forward in train mode, loss and backward, of `train_batch` samples: two at least, for batch norm over single values."""
     counted_on: str = "meta"
-    """"meta", or "cpu" where the model's code needs real numbers."""
+    """"meta", or "cpu" where the model's code needs real numbers; says where the loss was another."""
 
 
 class Memory(Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from dltool.model_results import Flops
 from dltool.zoo import Entry, entries, flops, subject
 from dltool.zoo.recorder import products_of, shapes_of
 from dltool.zoo.subject import Subject
+from dltool.zoo.tasks import Task
 
 TOLERANCE = 0.005
 """Of the figures in the table, which have six digits, and whose authors count this or that small product otherwise."""
@@ -213,3 +215,32 @@ def test_the_override_of_attention_goes_when_it_is_done() -> None:
     with FlopCounterMode(display=False) as counter:
         functional.scaled_dot_product_attention(query, query, query)
     assert counter.get_total_flops() == 2 * 2 * 4 * 4 * 4
+
+
+def test_one_graph_is_one_sample_whatever_the_batch() -> None:
+    class Graph(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)
+
+    def inputs(batch: int, *, device: Any = "cpu", dtype: Any = None) -> tuple[Tensor, ...]:
+        return (torch.zeros(5, 6, device=device, dtype=dtype),)
+
+    counted = flops.count(Subject(name="graph", make=own(lambda: Graph(6, 4)).make, inputs=inputs), batch=8)
+    assert (counted.batch, counted.train_batch) == (1, 1)
+    assert counted.train_step is not None
+    assert counted.train_step.ops == 2 * counted.forward.ops == 4 * 5 * 6 * 4
+
+
+def test_a_loss_that_reads_numbers_is_left_out_where_a_step_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss(model: nn.Module, inputs: Any, targets: Any) -> Tensor:
+        result = model(*inputs)
+        return result[: int(targets.sum()) + 1].sum()
+
+    of = Task(unit="sample", targets=lambda _model, inputs, _chance: torch.zeros_like(inputs[0]), loss=loss)
+    reads = replace(own(lambda: nn.Linear(6, 4), (6,)), task=of)
+    assert flops.count(reads, batch=3).counted_on == "cpu"
+    monkeypatch.setattr(subject, "_DEAR", 0)
+    counted = flops.count(reads, batch=3)
+    assert counted.counted_on == subject.PLAIN
+    assert counted.train_step is not None
+    assert counted.train_step.ops == 2 * counted.forward.ops

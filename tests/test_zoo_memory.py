@@ -92,6 +92,19 @@ def test_attention_holds_no_maps() -> None:
     assert long.activations < 4096 * 4 * (192 + 3 * 64 + 2) * 1.1
 
 
+def test_a_peak_in_the_forward_is_told_by_what_stays_of_it() -> None:
+    wide = own(lambda: nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4096), nn.Softmax(1)), (8,))
+    held = memory.training(wide, 256, optimizer="sgd")
+    assert sum(held.at_peak.values()) == held.peak
+    storages = Storages(512)
+    with following(storages, lambda *_: 0):
+        first, second = torch.zeros(1000, device="meta"), torch.zeros(500, device="meta")
+        del second
+        storages.rename("temporary", "activations")
+    assert storages.at_peak == {"activations": 4096, "temporary": 2048}
+    assert first.shape == (1000,)
+
+
 def test_what_dies_is_no_longer_held() -> None:
     storages = Storages(512)
     with following(storages, lambda *_: 0):

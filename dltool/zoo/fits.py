@@ -85,7 +85,7 @@ def _fits(subject: Subject, room: int, optimizer: str, training: bool) -> Iterat
 
 def _fit(purpose: str, dtype: str, optimizer: str | None, ask: Callable[[int], Memory], room: int) -> Fit:
     first = ask(_FIRST)
-    meta = first.found_on == "meta"
+    meta = first.found_on != "cpu"
     line = largest(
         lambda batch: (first if batch == _FIRST else ask(batch)).peak,
         room,

@@ -13,7 +13,7 @@ from typing import Any
 from dltool.model_results import Flops, ModelFlops
 from dltool.zoo.products import Product
 from dltool.zoo.recorder import products_of
-from dltool.zoo.subject import Subject, anywhere, forward_of, step_of
+from dltool.zoo.subject import Subject, anywhere, forward_of, samples, step_of, stepping
 
 LEAST = 2
 """Samples of a training step: batch norm over a map of one value needs two."""
@@ -21,12 +21,13 @@ LEAST = 2
 
 def count(subject: Subject, batch: int = 1, *, training: bool = True) -> ModelFlops:
     """Forward of a batch, and a training step of it (of two samples at least)."""
+    batch = samples(subject, batch)
     forward, forward_on = anywhere(lambda device: _forward(subject, batch, device))
     if not training:
         return ModelFlops(batch=batch, forward=forward, counted_on=forward_on)
-    most = max(batch, LEAST)
-    step, step_on = anywhere(lambda device: _step(subject, most, device))
-    where = "cpu" if "cpu" in (forward_on, step_on) else "meta"
+    most = samples(subject, max(batch, LEAST))
+    step, step_on = stepping(subject, most, lambda device, plain: _step(subject, most, device, plain))
+    where = forward_on if step_on == "meta" else step_on
     return ModelFlops(batch=batch, forward=forward, train_batch=most, train_step=step, counted_on=where)
 
 
@@ -51,8 +52,8 @@ def _forward(subject: Subject, batch: int, device: str) -> Flops:
     return _counted(_forward_call(subject, batch, device), device)
 
 
-def _step(subject: Subject, batch: int, device: str) -> Flops:
-    step = step_of(subject, batch, device)
+def _step(subject: Subject, batch: int, device: str, plain: bool) -> Flops:
+    step = step_of(subject, batch, device, plain=plain)
     return _counted(lambda: step.loss().backward(), device)
 
 

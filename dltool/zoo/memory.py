@@ -16,7 +16,7 @@ from dltool.errors import unknown_name
 from dltool.model_results import Memory
 from dltool.zoo.recorder import tensors_in
 from dltool.zoo.storages import Storages, following
-from dltool.zoo.subject import Subject, anywhere, forward_of, step_of
+from dltool.zoo.subject import Subject, anywhere, forward_of, step_of, stepping
 
 if TYPE_CHECKING:
     from torch import nn
@@ -85,8 +85,10 @@ def training(subject: Subject, batch: int, *, dtype: str = "fp32", optimizer: st
         UsageError: an unknown dtype or optimizer.
     """
     check(dtype, optimizer)
-    found, device = anywhere(lambda device: _training(subject, batch, dtype, optimizer, habits, device))
-    return replace(found, found_on=device)
+    found, where = stepping(
+        subject, batch, lambda device, plain: _training(subject, batch, dtype, optimizer, habits, device, plain)
+    )
+    return replace(found, found_on=where)
 
 
 def inference(subject: Subject, batch: int, *, dtype: str = "fp32", habits: Habits = GPU) -> Memory:
@@ -100,8 +102,8 @@ def inference(subject: Subject, batch: int, *, dtype: str = "fp32", habits: Habi
     return replace(found, found_on=device)
 
 
-def _training(subject: Subject, batch: int, dtype: str, optimizer: str, habits: Habits, device: str) -> Memory:
-    step = step_of(subject, batch, device, torch_dtype(dtype))
+def _training(subject: Subject, batch: int, dtype: str, optimizer: str, habits: Habits, device: str, plain: bool) -> Memory:
+    step = step_of(subject, batch, device, torch_dtype(dtype), plain=plain)
     storages = _started(step.model, (step.inputs, step.targets), habits)
     descent = _optimizer(step.model, optimizer, habits)
     handles = [

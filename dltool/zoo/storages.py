@@ -52,7 +52,12 @@ class Storages:
         self._known = {
             key: (reference, after if kind == before else kind, size) for key, (reference, kind, size) in self._known.items()
         }
-        self.live[after] += self.live.pop(before, 0)
+        moved = self.live.pop(before, 0)
+        self.live[after] += moved
+        if before in self.at_peak:  # what lives now has lived at the peak, but for what was born after it
+            kept = min(moved, self.at_peak[before])
+            self.at_peak[after] = self.at_peak.get(after, 0) + kept
+            self.at_peak[before] -= kept
 
     def workspace(self, size: int) -> None:
         """So much was held for a moment, by an operation that is done."""

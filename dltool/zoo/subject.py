@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dltool.zoo.building import build
 from dltool.zoo.entries import Entry, entry
 from dltool.zoo.inputs import tensors
-from dltool.zoo.recorder import summed
+from dltool.zoo.recorder import products_of, summed, tensors_in
 from dltool.zoo.tasks import Task, task
 
 if TYPE_CHECKING:
@@ -70,17 +70,23 @@ def forward_of(subject: Subject, batch: int, device: str, dtype: Any = None) -> 
     return model, subject.inputs(batch, device=device, dtype=dtype)
 
 
-def step_of(subject: Subject, batch: int, device: str, dtype: Any = None) -> Step:
-    """The model in train mode with inputs, targets and loss."""
+def step_of(subject: Subject, batch: int, device: str, dtype: Any = None, *, plain: bool = False) -> Step:
+    """The model in train mode with inputs, targets and loss; `plain`: in eval mode, with the sum of its outputs as loss."""
     import torch
 
-    model = subject.make(device=device, dtype=dtype, training=True).train()
+    model = subject.make(device=device, dtype=dtype, training=True).train(not plain)
     inputs = subject.inputs(batch, device=device, dtype=dtype)
     of = subject.task
-    if of is None:
+    if of is None or plain:
         return Step(model, inputs, None, lambda: summed(model(*inputs)))
     targets = of.targets(model, inputs, torch.Generator().manual_seed(1))
     return Step(model, inputs, targets, lambda: of.loss(model, inputs, targets))
+
+
+def samples(subject: Subject, batch: int) -> int:
+    """The batch; 1 where the input is one whatever the batch, such as the one graph of a GCN."""
+    one, two = ([tensor.shape for tensor in tensors_in(subject.inputs(size, device="meta"))] for size in (1, 2))
+    return 1 if one == two else batch
 
 
 def anywhere(ask: Callable[[str], T]) -> tuple[T, str]:
@@ -89,3 +95,37 @@ def anywhere(ask: Callable[[str], T]) -> tuple[T, str]:
         return ask("meta"), "meta"
     except RuntimeError:  # as torch refuses to read a number from a tensor that has none
         return ask("cpu"), "cpu"
+
+
+PLAIN = "meta, with the sum of the outputs in eval mode as loss"
+_DEAR = 10**11
+"""Operations of a step above which it is not made on the CPU: some seconds."""
+
+
+def stepping(subject: Subject, batch: int, ask: Callable[[str, bool], T]) -> tuple[T, str]:
+    """What `ask(device, plain)` answers of a training step: on the meta device, else on the CPU.
+
+    Where the loss needs real numbers (a choice of boxes) and a step on the CPU would take long, the loss is the sum of the
+    outputs in eval mode, on the meta device: some models do not run in train mode without their targets.
+    """
+    try:
+        return ask("meta", False), "meta"
+    except RuntimeError:
+        pass
+    if _dear(subject, batch):
+        try:
+            return ask("meta", True), PLAIN
+        except (RuntimeError, ValueError, TypeError, AssertionError):  # it cannot be called without targets either
+            pass
+    return ask("cpu", False), "cpu"
+
+
+def _dear(subject: Subject, batch: int) -> bool:
+    import torch
+
+    model, inputs = forward_of(subject, 1, "meta")
+    try:
+        made = products_of(torch.no_grad()(lambda: model(*inputs)))
+    except RuntimeError:
+        return False
+    return 3 * batch * sum(product.ops for product in made) > _DEAR

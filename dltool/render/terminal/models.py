@@ -71,7 +71,7 @@ def _operations(model: Model, page: Page) -> None:
         return
     page.line()
     page.table(["operations of one sample", "GFLOP", "GMAC", ""], rows, right=(1, 2), indent=2)
-    where = "" if model.flops.counted_on == "meta" else "; counted on the CPU, as its code needs numbers"
+    where = "" if model.flops.counted_on == "meta" else f"; counted on {model.flops.counted_on}"
     page.line(f"{zoo.CONVENTION}; attention as the full square{where}", style="dim", indent=2)
 
 
