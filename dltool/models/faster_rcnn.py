@@ -48,6 +48,7 @@ class FasterRCNN(Detector):
     ) -> None:
         super().__init__()
         self.transform, self.backbone, self.num_classes = transform, backbone, num_classes
+        self.proposals = proposals
         self.rpn = ProposalNetwork(channels, Anchors(_ANCHORS), kept=(2000, proposals))
         self.roi_heads = RegionHeads(
             Pool(_CELLS),
@@ -60,6 +61,13 @@ class FasterRCNN(Detector):
         )
         if masks:
             self.roi_heads.add_masks(channels, num_classes)
+
+    def predictions(self, features: list[Tensor]) -> tuple[Tensor, ...]:
+        """See `Detector.nominal`."""
+        logits, offsets = self.rpn.head(features)
+        first = features[0]
+        regions = first.new_zeros(len(first) * self.proposals, first.shape[1], _CELLS, _CELLS)
+        return (*logits, *offsets, *self.roi_heads.box_predictor(self.roi_heads.box_head(regions)))
 
     def losses(self, batch: Batch, features: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
         """Of the second stage and of the proposals."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -115,6 +116,10 @@ class RetinaNet(Detector):
         self.head = Head(channels, self.anchor_generator.per_place, num_classes)
         self.score_thresh, self.nms_thresh = score_thresh, nms_thresh
         self.detections_per_img, self.topk_candidates = detections_per_img, topk_candidates
+
+    def predictions(self, features: list[Tensor]) -> Any:
+        """See `Detector.nominal`."""
+        return self.head(features)
 
     def losses(self, batch: Batch, features: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
         """Focal loss of all anchors but those between, L1 of the offsets of those in the foreground; by foreground anchors."""

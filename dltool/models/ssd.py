@@ -6,6 +6,7 @@ Liu, Anguelov, Erhan, Szegedy, Reed, Fu, Berg 2016, SSD: Single Shot MultiBox De
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -149,6 +150,10 @@ class SSD(Detector):
         self.transform = Preparation(300, 300, mean=mean, deviation=deviation, multiple=1, fixed=(300, 300))
         self.score_thresh, self.nms_thresh = score_thresh, nms_thresh
         self.detections_per_img, self.topk_candidates = detections_per_img, topk_candidates
+
+    def predictions(self, features: list[Tensor]) -> Any:
+        """See `Detector.nominal`."""
+        return self.head(features)
 
     def losses(self, batch: Batch, features: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
         """Smooth L1 of the foreground's offsets, cross-entropy of the foreground and of the hardest background."""

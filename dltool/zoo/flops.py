@@ -13,7 +13,7 @@ from typing import Any
 from dltool.model_results import Flops, ModelFlops
 from dltool.zoo.products import Product
 from dltool.zoo.recorder import products_of
-from dltool.zoo.subject import Subject, anywhere, forward_of, samples, step_of, stepping
+from dltool.zoo.subject import Subject, anywhere, forward_of, nominal, samples, step_of, stepping
 
 LEAST = 2
 """Samples of a training step: batch norm over a map of one value needs two."""
@@ -61,7 +61,7 @@ def _forward_call(subject: Subject, batch: int, device: str) -> Callable[[], Any
     import torch
 
     model, inputs = forward_of(subject, batch, device)
-    return torch.no_grad()(lambda: model(*inputs))
+    return torch.no_grad()(lambda: nominal(model)(*inputs))
 
 
 def _counted(run: Callable[[], Any], device: str) -> Flops:

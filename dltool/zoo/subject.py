@@ -70,6 +70,11 @@ def forward_of(subject: Subject, batch: int, device: str, dtype: Any = None) -> 
     return model, subject.inputs(batch, device=device, dtype=dtype)
 
 
+def nominal(model: nn.Module) -> Callable[..., Any]:
+    """What is counted of a model: its forward, or `nominal` of one whose work hangs on what it finds, such as a detector."""
+    return getattr(model, "nominal", model)
+
+
 def step_of(subject: Subject, batch: int, device: str, dtype: Any = None, *, plain: bool = False) -> Step:
     """The model in train mode with inputs, targets and loss; `plain`: in eval mode, with the sum of its outputs as loss."""
     import torch
@@ -78,7 +83,7 @@ def step_of(subject: Subject, batch: int, device: str, dtype: Any = None, *, pla
     inputs = subject.inputs(batch, device=device, dtype=dtype)
     of = subject.task
     if of is None or plain:
-        return Step(model, inputs, None, lambda: summed(model(*inputs)))
+        return Step(model, inputs, None, lambda: summed(nominal(model)(*inputs)))
     targets = of.targets(model, inputs, torch.Generator().manual_seed(1))
     return Step(model, inputs, targets, lambda: of.loss(model, inputs, targets))
 
@@ -125,7 +130,7 @@ def _dear(subject: Subject, batch: int) -> bool:
 
     model, inputs = forward_of(subject, 1, "meta")
     try:
-        made = products_of(torch.no_grad()(lambda: model(*inputs)))
+        made = products_of(torch.no_grad()(lambda: nominal(model)(*inputs)))
     except RuntimeError:
         return False
     return 3 * batch * sum(product.ops for product in made) > _DEAR

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +133,17 @@ class Detector(nn.Module):
             return self.losses(batch, features, told)
         found = self.detections(batch, features)
         return self.transform.restored(found, batch.sizes, [(image.shape[-2], image.shape[-1]) for image in images])
+
+    def nominal(self, images: Tensor) -> Any:
+        """What all layers predict for every anchor, or for as many proposals as there may be: nothing is chosen, no mask made.
+
+        How many boxes are found hangs on picture and weights; the work that is counted must not.
+        """
+        return self.predictions(self.backbone(self.transform(images)[0].tensors))
+
+    def predictions(self, features: list[Tensor]) -> Any:
+        """See `nominal`."""
+        raise NotImplementedError
 
     def losses(self, batch: Batch, features: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
         """Of a training step, by name."""
