@@ -31,7 +31,7 @@ class CaffeNet(nn.Module):
     def __init__(self, *, num_classes: int, width: int, hidden: int) -> None:
         super().__init__()
         pool = nn.MaxPool2d(3, 2, ceil_mode=True)
-        norm = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75)
+        norm = AcrossChannels()
         wide, wider = width * 8 // 3, width * 4
         self.conv1 = nn.Sequential(nn.Conv2d(3, width, 11, 4), nn.ReLU(inplace=True), pool, norm)
         self.conv2 = nn.Sequential(nn.Conv2d(width, wide, 5, padding=2, groups=2), nn.ReLU(inplace=True), pool, norm)
@@ -48,6 +48,18 @@ class CaffeNet(nn.Module):
         for convolution in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
             x = convolution(x)
         return self.fc8(self.fc7(self.fc6(x.flatten(1))))
+
+
+class AcrossChannels(nn.Module):
+    """Divides by what the five nearest channels hold. Source: Krizhevsky et al. 2012, section 3.3.
+
+    torch's own LocalResponseNorm does not compute in half formats everywhere.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, c, h, w) -> the same."""
+        near = functional.avg_pool2d(x.square().flatten(2)[:, None], (5, 1), stride=1, padding=(2, 0))
+        return x / (1 + 1e-4 * near.view_as(x)).pow(0.75)
 
 
 def _initialise(module: nn.Module) -> None:
@@ -129,6 +141,12 @@ class FastRCNN(nn.Module):
         if targets is None:
             raise ValueError("in train mode a detector needs targets")
         return self.roi_heads.losses(features, boxes, targets)
+
+    def nominal(self, images: Tensor, proposals: Tensor) -> tuple[Tensor, Tensor]:
+        """The predictions for all proposals, (N, k, 4), of which none is chosen: the work that is counted."""
+        features = self.features(images)
+        regions = features.new_zeros(proposals[..., 0].numel(), features.shape[1], 7, 7)
+        return self.roi_heads.box_predictor(self.roi_heads.box_head(regions))
 
 
 def rcnn(*, num_classes: int = 21, width: int = 96, hidden: int = 4096) -> CaffeNet:

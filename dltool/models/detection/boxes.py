@@ -22,10 +22,12 @@ def area(boxes: Tensor) -> Tensor:
 
 def iou(first: Tensor, second: Tensor) -> Tensor:
     """Intersection over union of each with each: (n, 4), (m, 4) -> (n, m)."""
-    low = torch.maximum(first[:, None, :2], second[None, :, :2])
-    high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
-    common = (high - low).clamp(min=0).prod(2)
-    return common / (area(first)[:, None] + area(second)[None] - common)
+    sides = []
+    for axis in (0, 1):
+        low = torch.maximum(first[:, None, axis], second[:, axis])
+        sides.append((torch.minimum(first[:, None, axis + 2], second[:, axis + 2]) - low).clamp_(min=0))
+    common = sides[0] * sides[1]
+    return common / (area(first)[:, None] + area(second) - common)
 
 
 def clipped(boxes: Tensor, size: Size) -> Tensor:

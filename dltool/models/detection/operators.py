@@ -18,6 +18,7 @@ from dltool.models.detection.boxes import iou
 _OPERATORS = ("nms", "roi_align")
 _READ_AT_ONCE = 2**25
 """RoIs are aligned in chunks that read about so many numbers, so that memory stays bounded."""
+_SETTLED_AT_ONCE = 512
 _TOGETHER = {"cpu": 1000}
 _TOGETHER_ELSEWHERE = 25_000
 """Up to so many boxes are suppressed in one go, groups moved apart; more, group by group."""
@@ -68,19 +69,29 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
 
 def plain_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """See `nms`.
+    """See `nms`. The best boxes settle among themselves, and those that stay clear the rest; then the best of the rest."""
+    left = scores.argsort(descending=True, stable=True)
+    kept = [left[:0]]
+    while len(left):
+        best, left = left[:_SETTLED_AT_ONCE], left[_SETTLED_AT_ONCE:]
+        best = best[_settled(iou(boxes[best], boxes[best]) > iou_threshold)]
+        kept.append(best)
+        left = left[~(iou(boxes[best], boxes[left]) > iou_threshold).any(0)]
+    return torch.cat(kept)
+
+
+def _settled(overlaps: Tensor) -> Tensor:
+    """Which of n boxes, the best first, stay: (n, n) -> (n).
 
     A box stays unless a better box that stays overlaps it. Assumed of all boxes at first and applied to its own outcome, the
     rule settles: after k rounds every box whose fate hangs on a chain of less than k others is right.
     """
-    order = scores.argsort(descending=True, stable=True)
-    boxes = boxes[order]
-    overlaps = (iou(boxes, boxes) > iou_threshold).triu(1)  # [better, worse]
-    kept = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
+    overlaps = overlaps.triu(1).T.contiguous()  # [worse, better]
+    kept = torch.ones(len(overlaps), dtype=torch.bool, device=overlaps.device)
     while True:
-        settled = ~(overlaps & kept[:, None]).any(0)
+        settled = ~(overlaps & kept).any(1)
         if torch.equal(settled, kept):
-            return order[kept]
+            return kept
         kept = settled
 
 
