@@ -15,7 +15,13 @@ from dltool import models
 from dltool.models.detection.masks import cropped
 from dltool.models.detection.operators import plain_roi_align
 
-FASTER = {"box_score_thresh": 0.02, "min_size": 64, "max_size": 128, "rpn_post_nms_top_n_test": 50}
+FASTER = {
+    "box_score_thresh": 0.02,
+    "min_size": 64,
+    "max_size": 128,
+    "rpn_post_nms_top_n_test": 50,
+    "box_detections_per_img": 12,
+}
 DETECTORS: dict[str, dict[str, Any]] = {
     "ssd300_vgg16": {"score_thresh": 0.02},
     "retinanet_resnet50_fpn": {"score_thresh": 0.02, "min_size": 64, "max_size": 128},
