@@ -93,7 +93,7 @@ def test_it_learns_one_batch_by_heart(entry: Entry) -> None:
         loss = of.loss(model, inputs, targets)
         loss.backward()
         descent.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
         if losses[-1] < losses[0] / 2:
             break
     assert losses[-1] < losses[0] / 2, losses
