@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -133,3 +135,50 @@ def test_without_torch_what_needs_it_says_how_to_install_it(no_torch: None, opti
     code, text, error = run("resnet18", *option)
     assert (code, text) == (3, "")
     assert "pip install 'dltool[bench]'" in error
+
+
+OWN = """
+import torch
+
+def net(width: int = 64):
+    return torch.nn.Sequential(torch.nn.Linear(32, width), torch.nn.ReLU(), torch.nn.Linear(width, 10))
+
+def brings():
+    return net(), torch.randn(4, 32)
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "own_net.py").write_text(OWN)
+    return f"{tmp_path}/own_net.py"
+
+
+def test_a_model_of_the_users_is_described_like_any_other(own: str) -> None:
+    code, text, errors = run(f"{own}:net", "--input", "float:N,32", "--set", "width=128", "--batch", "16", "--layers", "--json")
+    assert (code, errors) == (0, "")
+    (model,) = json.loads(text)["models"]
+    assert model["params"] == 33 * 128 + 129 * 10
+    assert model["flops"]["forward"]["ops"] == 16 * 2 * (32 * 128 + 128 * 10)
+    assert [layer["type"] for layer in model["layers"]] == ["Linear", "ReLU", "Linear"]
+
+
+def test_inputs_that_a_callable_brings_count_as_one_sample(own: str) -> None:
+    code, text, _ = run(f"{own}:brings", "--dtype", "bf16", "--json")
+    assert code == 0
+    (model,) = json.loads(text)["models"]
+    assert model["flops"]["forward"]["ops"] == 4 * 2 * (32 * 64 + 64 * 10)
+    assert "one sample" in model["notes"][0]
+
+
+def test_a_model_of_the_zoo_at_another_input() -> None:
+    code, text, _ = run("resnet18", "--input", "float:N,3,32,32", "--json")
+    assert code == 0
+    assert json.loads(text)["models"][0]["flops"]["forward"]["ops"] < 1e8
+
+
+def test_what_the_users_model_takes_must_be_known(own: str) -> None:
+    code, _, errors = run(f"{own}:net")
+    assert code == 2
+    assert "--input float:N" in errors

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 def models(
     out: Output,
     names: Annotated[
-        list[str] | None, typer.Argument(help="Models of the zoo; all of them in a list by default.", metavar="[NAME]...")
+        list[str] | None,
+        typer.Argument(
+            help="Models: resnet50, timm:NAME, hf:CONFIG, package.module:callable ...; the zoo in a list by default.",
+            metavar="[NAME]...",
+        ),
     ] = None,
     task: Annotated[str | None, typer.Option("--task", help="List only models of this task.", metavar="TASK")] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Show every layer: output, parameters, multiply-adds.")] = False,
@@ -28,6 +32,9 @@ def models(
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Options of the model: num_classes=10.", metavar="OPTION=VALUE")
+    ] = None,
+    input_: Annotated[
+        str | None, typer.Option("--input", help="What the model takes: float:N,3,224,224; N is the batch.", metavar="SHAPE")
     ] = None,
     batch: Annotated[int, typer.Option("--batch", help="Samples of a step.", metavar="N", min=1)] = 1,
     optimizer: Annotated[
@@ -42,7 +49,7 @@ def models(
     Everything is found without computing: on shapes alone. Example: dltool models resnet50 --batch 64 --fits "RTX 3060 12GB"
     """
     if not names:
-        _refuse(layers=layers, fits=fits is not None, options=bool(set_))
+        _refuse(layers=layers, fits=fits is not None, options=bool(set_), input=input_ is not None)
         from dltool.zoo.listing import listed
 
         found = listed(task)
@@ -50,7 +57,9 @@ def models(
         if task is not None:
             raise UsageError("--task is for the list", remedy="Leave the names out: dltool models --task " + task)
         board, options = _board(fits), _options(set_)
-        one = partial(_described, options=options, batch=batch, optimizer=optimizer, dtype=dtype, board=board, table=layers)
+        one = partial(
+            _described, options=options, given=input_, batch=batch, optimizer=optimizer, dtype=dtype, board=board, table=layers
+        )
         found = tuple(one(name) for name in dict.fromkeys(names))
     result = report("models", models=found)
     finish(result, out, keep=None, looks={"layout": "sheet" if names else "list"})
@@ -90,19 +99,27 @@ def _board(name: str | None) -> Board | None:
 
 
 def _described(
-    name: str, *, options: dict[str, str], batch: int, optimizer: str, dtype: str, board: Board | None, table: bool
+    name: str,
+    *,
+    options: dict[str, str],
+    given: str | None,
+    batch: int,
+    optimizer: str,
+    dtype: str,
+    board: Board | None,
+    table: bool,
 ) -> Model:
     """One model in full; where torch is missing and nothing is asked for that needs it, its row."""
     from msgspec.structs import replace
 
-    from dltool.zoo import describing, entry, listing, memory
+    from dltool.zoo import describing, entry, listing, memory, providers
 
     memory.check(dtype, optimizer)
-    known = listing.row(entry(name))
+    known = listing.row(entry(name)) if providers.in_zoo(name) else None
     try:
-        told, subject = describing.named(name, options)
+        told, subject = describing.named(name, options, given)
     except CannotRun as error:
-        if options or board or table:
+        if options or given or board or table or known is None:
             raise
         return replace(known, notes=(f"operations, memory and options are found with PyTorch: {error.remedy}",))
     return describing.examined(told, subject, batch=batch, dtype=dtype, optimizer=optimizer, board=board, table=table)

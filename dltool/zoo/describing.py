@@ -15,20 +15,32 @@ from dltool.zoo import fits, flops, layers, memory
 from dltool.zoo.building import checked, factory
 from dltool.zoo.entries import Entry, entries, entry
 from dltool.zoo.listing import row
+from dltool.zoo.providers import in_zoo, source
 from dltool.zoo.recorder import tensors_in
-from dltool.zoo.subject import Subject, of_entry
+from dltool.zoo.subject import Subject, of_entry, of_source
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def named(name: str, options: Mapping[str, str]) -> tuple[Model, Subject]:
-    """A model of the zoo with options: its row, without what the options may have changed, and how to run it.
+def named(name: str, options: Mapping[str, str], description: str | None = None) -> tuple[Model, Subject]:
+    """A model with options: its row, without what the options may have changed, and how to run it.
+
+    Args:
+        name: of the zoo, or as `dltool.zoo.providers` knows models.
+        options: of the function that makes it.
+        description: its inputs, where they are to be others or are not known.
 
     Raises:
         UsageError: no such model or option.
-        CannotRun: torch is missing.
+        CannotRun: torch, or the package that the model is of, is missing.
     """
+    if not in_zoo(name) or description is not None:
+        other = source(name)
+        takes = description or other.input
+        notes = () if takes else ("its callable brings the inputs: all of them count as one sample",)
+        told = Model(name=name, options=options, task=other.task or "", input=takes or "its own", notes=notes)
+        return told, of_source(other, options, description)
     found = _variant(entry(name), options)
     make = factory(found)
     checked(make, options)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dltool.zoo import providers
 from dltool.zoo.building import build
 from dltool.zoo.entries import Entry, entry
 from dltool.zoo.inputs import tensors
+from dltool.zoo.providers import Source
 from dltool.zoo.recorder import products_of, summed, tensors_in
 from dltool.zoo.tasks import Task, task
 
@@ -62,6 +65,20 @@ def of_entry(found: Entry, options: Mapping[str, Any] | None = None) -> Subject:
         return tensors(found.input, batch, device=device, dtype=dtype)
 
     return Subject(name=found.label, make=make, inputs=inputs, task=task(found.task))
+
+
+def of_source(found: Source, options: Mapping[str, Any] | None = None, description: str | None = None) -> Subject:
+    """A model of another package or of the user, with options, and its inputs where they are to be others or are not known."""
+
+    def make(*, device: Any = None, dtype: Any = None, training: bool = False) -> nn.Module:
+        return providers.made(found, training=training, device=device or "cpu", dtype=dtype, options=options)[0]
+
+    def inputs(batch: int, *, device: Any = "cpu", dtype: Any = None) -> tuple[Any, ...]:
+        return providers.ready(found, batch=batch, device=device, dtype=dtype, options=options).inputs
+
+    text = description or found.input
+    of = task(found.task) if found.task else None
+    return Subject(name=found.name, make=make, inputs=inputs if text is None else partial(tensors, text), task=of)
 
 
 def forward_of(subject: Subject, batch: int, device: str, dtype: Any = None) -> tuple[nn.Module, tuple[Any, ...]]:

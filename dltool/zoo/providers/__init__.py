@@ -76,6 +76,11 @@ def check(name: str) -> None:
         raise UsageError(f"`{name}` names no model", remedy=f"Write {prefix}:NAME.")
 
 
+def in_zoo(name: str) -> bool:
+    """Whether a name is that of the zoo's own, or of none: no provider's."""
+    return ":" not in name and not _plugged(name)
+
+
 def _plugged(name: str) -> bool:
     """Whether another distribution brings a model of this name, and the zoo has none."""
     from dltool.zoo.providers.plugins import brought
@@ -146,22 +151,46 @@ def ready(
     Raises:
         UsageError: an option or a description that is none; what it takes is not known, and `description` does not say.
     """
+    module, brought = made(found, training=training, device=device, dtype=dtype, options=options)
+    text = description or found.input
+    if text is not None:
+        return Ready(module, descriptions.tensors(text, batch, device=device, dtype=dtype), found.task)
+    if brought is None:
+        raise UsageError(f"what {found.name} takes is not known", remedy="Say it: --input float:N,3,224,224")
+    return Ready(module, brought, found.task)
+
+
+def made(
+    found: Source,
+    *,
+    training: bool = False,
+    device: Any = "cpu",
+    dtype: Any = None,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[nn.Module, tuple[Any, ...] | None]:
+    """A model, and the inputs that it brings, if it does; see `ready`.
+
+    Raises:
+        UsageError: an option that is none, or what is made is no model.
+    """
     given = {**(found.training if training else {}), **(options or {})}
-    made = construct(found.make, given, device=device, dtype=dtype)
-    module, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    module, inputs = construct(found.make, given, device=device), None
+    if isinstance(module, tuple) and len(module) == 2:
+        module, inputs = module
+        inputs = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+        inputs = tuple(_placed(one, device, dtype) for one in inputs)
     if not callable(module):
         raise UsageError(f"{found.name} gives {type(module).__name__}, no model", remedy="It is to return a torch.nn.Module.")
     if hasattr(module, "train"):
-        module.train(training)
-    text = description or found.input
-    if text is not None:
-        inputs = descriptions.tensors(text, batch, device=device, dtype=dtype)
-    elif inputs is None:
-        raise UsageError(f"what {found.name} takes is not known", remedy="Say it: --input float:N,3,224,224")
-    else:
-        inputs = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
-        inputs = tuple(one.to(device) if hasattr(one, "to") else one for one in inputs)
-    return Ready(module, tuple(inputs), found.task)
+        module.train(training).to(dtype)
+    return module, inputs
+
+
+def _placed(given: Any, device: Any, dtype: Any) -> Any:
+    """An input on a device, numbers that are not whole in a dtype."""
+    if not hasattr(given, "is_floating_point"):
+        return given
+    return given.to(device, dtype if given.is_floating_point() else None)
 
 
 def package(name: str, wanted_for: str) -> Any:

@@ -35,13 +35,13 @@ def transformers(name: str, given: str) -> Source:
             raise UsageError(f"{path}: {_line(error)}", remedy="Does this transformers know the model?") from None
     else:
         configuration = _asked(found.AutoConfig.from_pretrained, given)
-    architecture = getattr(found, (getattr(configuration, "architectures", None) or [""])[0], None)
+    architecture = _class(found, (getattr(configuration, "architectures", None) or ["AutoModel"])[0])
 
     def make(**options: Any) -> Any:
         for option, value in options.items():
             setattr(configuration, option, value)
-        model = architecture(configuration) if architecture else found.AutoModel.from_config(configuration)
-        return _named(model, configuration)
+        made = architecture if hasattr(architecture, "main_input_name") else found.AutoModel.from_config
+        return _named(made(configuration), configuration)
 
     return Source(name, make, _text_input(configuration), _task(architecture))
 
@@ -92,7 +92,7 @@ def diffusers(name: str, given: str) -> Source:
     else:
         repository, _, folder = given.partition("#")
         told = _asked(found.ConfigMixin.load_config, repository, subfolder=folder or None)
-    kind = getattr(found, str(told.get("_class_name")), None)
+    kind = _class(found, str(told.get("_class_name")))
     if kind is None or not hasattr(kind, "from_config"):
         raise UsageError(
             f"{given} is of no model of diffusers: _class_name is {told.get('_class_name')}",
@@ -116,6 +116,17 @@ def _picture_input(told: Mapping[str, Any]) -> str | None:
     if kind == "UNet2DConditionModel" and isinstance(told.get("cross_attention_dim"), int):
         return f"{picture} + int<{_TIMESTEPS}:N + float:N,{_CAPTION},{told['cross_attention_dim']}"
     return picture if kind.startswith(("Autoencoder", "VQ")) else None
+
+
+def _class(package: Any, name: str) -> Any:
+    """A class of a package that imports its parts when they are asked for; None where it has none of this name."""
+    try:
+        return getattr(package, name, None)
+    except Exception as error:  # whatever a package needs and this environment does not have
+        raise CannotRun(
+            f"{package.__name__} cannot give {name}: {_line(error)}",
+            remedy="`dltool doctor` says which packages go with this PyTorch.",
+        ) from None
 
 
 def _read(path: Path, usual: str) -> dict[str, Any]:
