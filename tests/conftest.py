@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if marked and not nvml_probe.read().gpus:
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU that NVML can see"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests of models run beside one another: threads of several that wait for one another would spin most of the time."""
+    torch = sys.modules.get("torch") if request.path.name.startswith("test_zoo") else None
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -105,7 +105,11 @@ def test_ctrl_c_prints_what_there_is(dltool, tmp_path):
         (["gemm", "--shapes", "nosuchfile"], "nosuchfile"),
         (["gemm", "--input", "8x8"], "--input without --from-model"),
         (["gemm", "--shapes", "a", "--from-model", "b:c"], "--shapes and --from-model together"),
-        (["gemm", "--from-model", "resnet50"], "names no model"),
+        (["gemm", "--from-model", "resnet51"], "unknown model `resnet51`"),
+        (["gemm", "--from-model", "a:b:c"], "names no model"),
+        (["gemm", "--from-model", "resnet50", "--set", "batch=0"], "is not a count"),
+        (["gemm", "--from-model", "resnet50", "--set", "batch=1,2"], "has several values"),
+        (["gemm", "--shapes", "a", "--set", "m=3"], "--set without --from-model"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
