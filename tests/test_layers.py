@@ -127,3 +127,8 @@ def test_the_python_face():
     assert callable(dltool.models.build)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = dltool.nonsense
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "models").rglob("*.py")), ids=lambda path: path.stem)
+def test_a_definition_can_be_read_in_one_sitting(path):
+    assert path.read_text(encoding="utf-8").count("\n") <= 250

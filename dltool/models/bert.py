@@ -243,11 +243,5 @@ def bert_large(
     max_position_embeddings: int = 512,
 ) -> BertModel | BertForPreTraining | BertForQuestionAnswering:
     """BERT large; heads as those of BERT base."""
-    return bert_base(
-        head=head,
-        layers=layers,
-        width=width,
-        heads=heads,
-        vocab_size=vocab_size,
-        max_position_embeddings=max_position_embeddings,
-    )
+    sizes = {"layers": layers, "width": width, "heads": heads}
+    return bert_base(head=head, vocab_size=vocab_size, max_position_embeddings=max_position_embeddings, **sizes)
