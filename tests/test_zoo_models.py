@@ -99,6 +99,7 @@ def test_it_learns_one_batch_by_heart(entry: Entry) -> None:
     assert losses[-1] < losses[0] / 2, losses
 
 
+@pytest.mark.filterwarnings("ignore:The tensor attributes")  # of torch's own recurrent layers
 @pytest.mark.parametrize("entry", [e for e in MODELS if small(e).exports is True], ids=lambda entry: entry.name)
 def test_it_can_be_exported(entry: Entry) -> None:
     model, inputs, _ = prepared(entry)
@@ -107,7 +108,10 @@ def test_it_can_be_exported(entry: Entry) -> None:
         torch.testing.assert_close(exported(*inputs), model(*inputs))
 
 
-@pytest.mark.parametrize("entry", [e for e in MODELS if small(e).exports is True], ids=lambda entry: entry.name)
+WHOLE = [e for e in MODELS if small(e).exports is small(e).compiles is True]
+
+
+@pytest.mark.parametrize("entry", WHOLE, ids=lambda entry: entry.name)
 def test_it_can_be_compiled_whole(entry: Entry) -> None:
     model, inputs, _ = prepared(entry)
     torch.compiler.reset()

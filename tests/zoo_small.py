@@ -18,7 +18,8 @@ class Small:
         input: in place of that of its row.
         overfits: training steps of Adam after which the loss on one batch is below half; 0: it cannot (say why beside it).
         rate: of Adam.
-        exports: whether torch.export and torch.compile take it whole; otherwise the reason why not.
+        exports: whether torch.export takes it; otherwise the reason why not.
+        compiles: whether torch.compile takes it whole; otherwise the reason why not. What cannot be exported cannot either.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -26,6 +27,7 @@ class Small:
     overfits: int = 30
     rate: float = 1e-3
     exports: bool | str = True
+    compiles: bool | str = True
 
 
 def all_small() -> dict[str, Small]:

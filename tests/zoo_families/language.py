@@ -11,10 +11,10 @@ _WHOLE = "torch.compile does not take recurrent layers into a whole graph"
 
 SMALL = {
     "word2vec": Small({"vocab_size": 50, "width": 8}, "int<50:N,1 + int<50:N,60", rate=0.1),
-    "lstm_layer": Small({"width": 8}, "float:5,N,8", rate=3e-2, exports=_WHOLE),
-    "gru_layer": Small({"width": 8}, "float:5,N,8", rate=3e-2, exports=_WHOLE),
-    "lstm_lm": Small({"width": 32, "vocab_size": 50}, "int<50:7,N", overfits=80, rate=6e-2, exports=_WHOLE),
-    "gru_lm": Small({"width": 32, "vocab_size": 50}, "int<50:7,N", overfits=80, rate=6e-2, exports=_WHOLE),
+    "lstm_layer": Small({"width": 8}, "float:5,N,8", rate=3e-2, compiles=_WHOLE),
+    "gru_layer": Small({"width": 8}, "float:5,N,8", rate=3e-2, compiles=_WHOLE),
+    "lstm_lm": Small({"width": 32, "vocab_size": 50}, "int<50:7,N", overfits=80, rate=6e-2, compiles=_WHOLE),
+    "gru_lm": Small({"width": 32, "vocab_size": 50}, "int<50:7,N", overfits=80, rate=6e-2, compiles=_WHOLE),
     "transformer_base": _TRANSFORMER,
     "transformer_big": _TRANSFORMER,
     "bert_base": _BERT,
