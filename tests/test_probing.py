@@ -212,9 +212,9 @@ def test_a_known_error_brings_its_meaning_and_its_check(torch_that: Callable[[st
 def test_a_hang_ends_at_its_limit_with_the_place(torch_that: Callable[[str], None]) -> None:
     torch_that("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: time.sleep(1)\n")
     began = time.monotonic()
-    found = imported(limit_s=1.5)
-    assert time.monotonic() - began < 6
-    assert found.summary == "import torch did not end within 1.5 s"
+    found = imported(limit_s=4)  # a busy machine needs a second to start it
+    assert time.monotonic() - began < 12
+    assert found.summary == "import torch did not end within 4 s"
     assert "torch/__init__.py" in evidence(found, "last words")
 
 
