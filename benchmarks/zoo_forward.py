@@ -10,6 +10,7 @@ Detectors are left out: their time is that of how many boxes random weights happ
 
 from __future__ import annotations
 
+import operator
 import re
 import statistics
 import sys
@@ -55,9 +56,10 @@ def theirs(entry: Entry) -> nn.Module | None:
         return None
     if package == "torchvision":
         models = references.torchvision()
-        place = models.segmentation if entry.task == "semantic-segmentation" else models
-        more = {"weights_backbone": None, "aux_loss": True} if entry.task == "semantic-segmentation" else {}
-        return getattr(place, name)(weights=None, **more)
+        make = operator.attrgetter(name)(models)
+        if entry.task == "semantic-segmentation":
+            return make(weights=None, weights_backbone=None, aux_loss=True)
+        return make(weights=None, **({"init_weights": False} if name in ("googlenet", "inception_v3") else {}))
     if package == "timm":
         return references.timm().create_model(name)
     if package == "transformers" and entry.name in CONFIGURATIONS:

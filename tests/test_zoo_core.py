@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import pickle
 import sys
 from importlib import import_module
@@ -169,6 +170,35 @@ def test_weights_of_a_safetensors_file(tmp_path: Path) -> None:
     safetensors.save_file(expected, tmp_path / "weights.safetensors")
     found = models.build("resnet18", num_classes=3, weights=tmp_path / "weights.safetensors").state_dict()
     assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_weights_in_shards_beside_their_index(tmp_path: Path, whole: bool) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    expected = small().state_dict()
+    if whole:
+        safetensors.save_file(expected, tmp_path / "model.safetensors")
+    else:
+        keys = sorted(expected)
+        parts = {"model-1.safetensors": keys[::2], "model-2.safetensors": keys[1::2]}
+        for name, held in parts.items():
+            safetensors.save_file({key: expected[key] for key in held}, tmp_path / name)
+        index = {"weight_map": {key: name for name, held in parts.items() for key in held}}
+        (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+        found = models.build("resnet18", num_classes=3, weights=tmp_path / "model.safetensors.index.json").state_dict()
+        assert all(torch.equal(found[key], value) for key, value in expected.items())
+    found = models.build("resnet18", num_classes=3, weights=tmp_path).state_dict()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {"a": 3}}', '{"weight_map": {"a": "gone.safetensors"}}']
+)
+def test_an_index_that_is_none_or_lacks_a_shard(tmp_path: Path, content: str) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(UsageError) as caught:
+        models.build("resnet18", weights=tmp_path)
+    assert str(tmp_path) in str(caught.value)
 
 
 def written(path: Path, content: bytes) -> Path:

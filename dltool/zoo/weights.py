@@ -1,7 +1,11 @@
-"""Weights from a file: safetensors, or torch's own format read without running what it holds."""
+"""Weights from files: safetensors, or torch's own format read without running what it holds; whole or in shards.
+
+Large models are published in shards beside an index, a JSON file whose `weight_map` says which file holds which tensor.
+"""
 
 from __future__ import annotations
 
+import json
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -16,6 +20,14 @@ if TYPE_CHECKING:
 
 _WRAPPERS = ("state_dict", "model", "params_ema", "params")
 """Keys under which training programs keep the weights beside other things."""
+_USUAL = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "diffusion_pytorch_model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""Names of the weights in a folder as transformers and diffusers write them, the first that is there."""
 _SHOWN = 3
 
 
@@ -47,20 +59,37 @@ def _some(keys: list[str]) -> str:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by their keys.
+    """The tensors of a file by their keys; also of an index and its shards, or of a folder that holds either.
 
     Raises:
         UsageError: see `load`.
         CannotRun: see `load`.
     """
+    if path.is_dir():
+        path = next((path / name for name in _USUAL if (path / name).exists()), path)
     try:
         with path.open("rb") as file:
             head = file.read(2)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", remedy="Name a file of weights.") from None
+    if path.suffix == ".json":
+        return _shards(path)
     if path.suffix == ".safetensors" or head not in (b"PK", b"\x80\x02"):
         return _safetensors(path)
     return _torch(path)
+
+
+def _shards(index: Path) -> dict[str, Tensor]:
+    """The tensors of all files that an index names; they lie beside it."""
+    try:
+        files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        shards = [index.parent / Path(name).name for name in sorted(files) if not name.endswith(".json")]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{index} is no index of shards", remedy="Name the file whose `weight_map` lists them.") from None
+    found: dict[str, Tensor] = {}
+    for shard in shards:
+        found |= read(shard)
+    return found
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
