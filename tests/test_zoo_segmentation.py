@@ -11,7 +11,7 @@ from zoo_parity import count, same_keys, same_outputs
 from zoo_references import monai, torchvision
 
 from dltool import models
-from dltool.models import letnet, segnet, unet
+from dltool.models import letnet_blocks, segnet, unet
 
 TORCHVISION = ["fcn_resnet50", "deeplabv3_resnet50", "deeplabv3_resnet101"]
 IMAGE = (1, 3, 33, 40)
@@ -169,7 +169,7 @@ def test_letnet_freezes_what_no_input_reaches() -> None:
 
 
 def test_letnets_attention_stays_within_a_quarter() -> None:
-    attention = letnet.EffAttention(16, heads=2).double()
+    attention = letnet_blocks.EffAttention(16, heads=2).double()
     x = torch.randn(1, 10, 16, dtype=torch.float64)  # quarters of 2, and 2 left over
     far = x.clone()
     far[:, 8:] += 1
@@ -178,14 +178,14 @@ def test_letnets_attention_stays_within_a_quarter() -> None:
 
 
 def test_letnets_attention_is_a_softmax_of_products() -> None:
-    attention = letnet.EffAttention(16, heads=2).double()
+    attention = letnet_blocks.EffAttention(16, heads=2).double()
     x = torch.randn(1, 4, 16, dtype=torch.float64)  # one token a quarter: attention gives its value
     value = attention.qkv(attention.reduce(x))[..., 16:]
     torch.testing.assert_close(attention(x), attention.proj(value))
 
 
 def test_letnets_tokens_are_3x3_surroundings() -> None:
-    block = letnet.TransBlock(32)
+    block = letnet_blocks.TransBlock(32)
     for part in (block.atten.proj, block.mlp.fc2):
         nn.init.zeros_(part.weight), nn.init.zeros_(part.bias)
     x = torch.randn(1, 32, 5, 6)
@@ -199,7 +199,7 @@ def weighs(channels: Tensor, weights: Tensor) -> Tensor:
 
 
 def test_letnets_channel_attention_sees_three_neighbours() -> None:
-    attention = letnet.ChannelAttention()
+    attention = letnet_blocks.ChannelAttention()
     x = torch.randn(2, 7, 4, 3)
     torch.testing.assert_close(attention(x), weighs(x, attention.conv.weight.flatten()))
 
