@@ -10,7 +10,6 @@ import contextlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
@@ -118,25 +117,14 @@ def _answer(asked: _Question) -> _Answer:
 
 def _products(found: providers.Source, asked: _Question, device: str) -> tuple[Own, ...]:
     from dltool.zoo.recorder import shapes_of
+    from dltool.zoo.subject import forward_of, of_source, step_of
 
-    made = providers.ready(
-        found, batch=asked.batch, description=asked.input, training=asked.backward, device=device, options=asked.options
-    )
-    products = shapes_of(_step(made, backward=asked.backward), made.inputs, backward=asked.backward)
+    subject = of_source(found, asked.options, asked.input)
+    if asked.backward:
+        products = shapes_of(step_of(subject, asked.batch, device).loss, ())
+    else:
+        products = shapes_of(*forward_of(subject, asked.batch, device), backward=False)
     return tuple(Own(**msgspec.structs.asdict(product)) for product in products)
-
-
-def _step(made: providers.Ready, *, backward: bool) -> Any:
-    """What a step calls: the model, or the loss of its task."""
-    if not backward or made.task is None:
-        return made.module
-    import torch
-
-    from dltool.zoo.tasks import task
-
-    of = task(made.task)
-    targets = of.targets(made.module, made.inputs, torch.Generator().manual_seed(0))
-    return lambda *given: of.loss(made.module, given, targets)
 
 
 def main(question: str) -> None:
