@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dltool.cli.bench.against import Against
-from dltool.cli.bench.running import Budget, DeviceName, Dtypes, How, Settings, axes_of, run
+from dltool.cli.bench.running import Budget, DeviceName, Dtypes, How, Settings, axes_of, cases_of, run
 from dltool.cli.common import DrawnOutput as Output
 from dltool.cli.common import guarded
-
-if TYPE_CHECKING:
-    from dltool.bench.devices import Device
-    from dltool.bench.suites import Axes, Cases
 
 
 @guarded
@@ -28,10 +22,4 @@ def conv(
 
     Example: dltool bench conv --dtype bf16 --set batch=64 --set layout=channels_last,contiguous
     """
-
-    def cases(where: Device, axes: Axes) -> Cases:
-        from dltool.bench.workloads import conv as workload
-
-        return workload.chosen(where, axes)
-
-    run("bench conv", cases, axes_of(dtype, set_), device, budget, out, how, against)
+    run("bench conv", cases_of("conv"), axes_of(dtype, set_), device, budget, out, how, against)

@@ -6,6 +6,7 @@ import gc
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -104,6 +105,16 @@ def axes_of(dtypes: list[str] | None, settings: list[str] | None) -> dict[str, l
         if not axes["dtype"]:
             raise UsageError("--dtype names nothing", remedy="For example: --dtype fp32,bf16")
     return axes
+
+
+def cases_of(workload: str) -> Callable[[Any, suites.Axes], suites.Cases]:
+    """What a workload's own command measures: what its module chooses for a device. The module is loaded when that is asked."""
+
+    def chosen(device: Device, axes: suites.Axes) -> suites.Cases:
+        found: suites.Cases = import_module(f"dltool.bench.workloads.{workload}").chosen(device, axes)
+        return found
+
+    return chosen
 
 
 def run(
