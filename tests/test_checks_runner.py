@@ -69,6 +69,12 @@ def test_a_check_that_raises_costs_no_other(add: Add) -> None:
     assert checks.headline(found, machine) == crash.summary
 
 
+def test_a_check_that_says_nothing_is_no_pass(add: Add) -> None:
+    add(Check("silent-check", lambda machine: iter(())))
+    (found,) = checks.run(Machine(), only=["silent-check"])
+    assert found.status is Status.UNKNOWN
+
+
 def test_a_plugin_that_answers_nonsense_is_a_crash(add: Add) -> None:
     add(Check("nonsense", lambda _: ["all well"]))  # type: ignore[list-item, return-value]
     (found,) = checks.run(Machine(), only=["nonsense"])

@@ -17,7 +17,7 @@ from strategies import ABSURD, examples, machines
 from dltool import checks, compat, machine, policy, results
 from dltool.compat.question import of_machine
 from dltool.errors import UsageError
-from dltool.machine import Cpu, Driver, Gpu, Limits, Machine, Memory, Os, PythonEnv
+from dltool.machine import Cpu, Driver, Gpu, HostCompiler, Limits, Machine, Memory, Os, PythonEnv, Toolkit
 from dltool.policy.freezing import freeze, to_toml
 from dltool.policy.reading import from_toml
 from dltool.redact import Redactor, redact
@@ -50,6 +50,10 @@ ODD = {
     ),
     "a capability that is none": Machine(gpus=(Gpu(index=0, compute_capability="0-"),)),
     "a negative size": Machine(memory=Memory(shm_total_bytes=-1, total_bytes=-1), limits=Limits(open_files_soft=-1)),
+    "a toolkit beside a compiler without a version": Machine(
+        toolkits=(Toolkit(path="/usr/local/cuda-12.4", version="12.4", found_by=("PATH",), has_nvcc=True),),
+        host_compiler=HostCompiler(path="", version="", found_by=""),
+    ),
     "a quota that is no number": Machine(cpu=Cpu(usable_threads=8, quota_cpus=float("nan"))),
     "a quota below all": Machine(cpu=Cpu(usable_threads=8, quota_cpus=float("-inf"))),
 }

@@ -77,8 +77,10 @@ def test_a_training_step_in_bf16(entry: Entry) -> None:
     model.bfloat16()
     inputs = tuple(x.bfloat16() if x.is_floating_point() else x for x in inputs)
     loss = of.loss(model, inputs, targets_of(model, inputs, of))
-    loss.backward()
     assert loss.isfinite()
+    if isinstance(reason := small(entry).bf16, str):
+        pytest.skip(reason)
+    loss.backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 

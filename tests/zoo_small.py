@@ -18,6 +18,7 @@ class Small:
         input: in place of that of its row.
         overfits: training steps of Adam after which the loss on one batch is below half; 0: it cannot (say why beside it).
         rate: of Adam.
+        bf16: whether the processor's kernels give finite gradients in bf16; otherwise the reason why not.
         exports: whether torch.export takes it; otherwise the reason why not.
         compiles: whether torch.compile takes it whole; otherwise the reason why not. What cannot be exported cannot either.
     """
@@ -26,6 +27,7 @@ class Small:
     input: str | None = None
     overfits: int = 30
     rate: float = 1e-3
+    bf16: bool | str = True
     exports: bool | str = True
     compiles: bool | str = True
 

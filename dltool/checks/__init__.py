@@ -156,7 +156,7 @@ def _of_plugins(asked: list[Check], machine: Machine) -> dict[str, tuple[Finding
 def _run_one(item: Check, machine: Machine, clock: Callable[[], float]) -> Iterator[Finding]:
     began = clock()
     try:
-        found = [replace(finding, id=item.id) for finding in item.rule(machine)]
+        found = [replace(finding, id=item.id) for finding in item.rule(machine)] or [_silent(item)]
     except Exception as error:
         found = [_crash(item, error)]
     yield from found
@@ -164,6 +164,12 @@ def _run_one(item: Check, machine: Machine, clock: Callable[[], float]) -> Itera
     if took > SLOW_S:
         summary = tr(f"the check itself took {took:.1f} s", f"该检查本身用了 {took:.1f} 秒")
         yield Finding(id=item.id, status=Status.INFO, summary=summary)
+
+
+def _silent(item: Check) -> Finding:
+    """Of a check that says nothing: nobody may take that for a pass."""
+    summary = tr("the check has nothing to say about what was read", "该检查对所读取的内容没有给出结论")
+    return Finding(id=item.id, status=Status.UNKNOWN, summary=summary)
 
 
 def _crash(item: Check, error: Exception) -> Finding:

@@ -173,7 +173,7 @@ def host_compiler_unsuited(machine: Machine) -> Iterator[Finding]:
     See: https://docs.nvidia.com/cuda/cuda-installation-guide-linux/ https://github.com/pytorch/pytorch/issues/136556
     """
     toolkit, compiler = used(machine), machine.host_compiler
-    if toolkit is None or toolkit.version is None or compiler is None or compiler.version is None:
+    if toolkit is None or toolkit.version is None or compiler is None or compat.known_version(compiler.version) is None:
         summary = tr("no CUDA toolkit with nvcc beside a gcc", "没有同时找到带 nvcc 的 CUDA 工具包和 gcc")
         yield Finding(status=Status.SKIP, summary=summary)
         return

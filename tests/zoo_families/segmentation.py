@@ -10,6 +10,11 @@ SMALL = {
     "deconvnet": Small({"num_classes": 3, "width": 4, "hidden": 32}, overfits=0),
     "unet": Small({"width": 8}, input="float:N,1,204,204"),
     "unet_padded": Small({"width": 8}, input="float:N,3,64,95"),
-    "vnet": Small({"width": 8}, input="float:N,1,16,16,16", rate=1e-2),
+    "vnet": Small(
+        {"width": 8},
+        input="float:N,1,16,16,16",
+        rate=1e-2,
+        bf16="oneDNN's weight gradient of a 5x5x5 convolution over few voxels reads memory that nobody wrote: NaN now and then",
+    ),
     "letnet": Small({"classes": 3, **{f"block_{stage}": 1 for stage in range(1, 7)}}, input="float:N,3,32,48"),
 }
