@@ -21,6 +21,7 @@ from dltool.machine import Machine, read_bounded, refuse_long_numbers
 from dltool.model_results import Model
 from dltool.reference import Figure
 from dltool.shape_results import OwnShapes, Search
+from dltool.step_results import ModelStep
 
 SCHEMA = "dltool/report/1"
 ENVIRONMENT_SCHEMA = "dltool/env/1"
@@ -291,6 +292,8 @@ class Measurement(Struct, frozen=True, kw_only=True):
     overhead_s: float | None = None
     """Wall time of the case outside its timed samples."""
     not_run: str | None = None
+    model: ModelStep | None = None
+    """Of a step of a model: throughput, latency, where its time went, memory, utilisation."""
 
 
 class SupportCell(Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from dltool.callable_module import make_callable
 from dltool.errors import UsageError, unknown_name
 from dltool.registry import Registry
 from dltool.results import Verified, Work
+from dltool.step_results import ModelStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ class Prepared:
     step: Step
     """Does the work once. What it leaves behind is what `verify` looks at."""
     verify: Callable[[], Verified]
+    work: Work | None = None
+    """Where it is known only once the data is there; else the workload tells."""
+    examine: Callable[[Sequence[float]], ModelStep] | None = None
+    """What is found out of a step of a model after it was timed; takes the samples in seconds."""
 
 
 def verified(reference: str, error: Any, tolerance: float = 0.0) -> Verified:

@@ -122,6 +122,7 @@ def measure(
     prepared: Prepared | None
     try:
         state.workload, prepared, step_s = sizing.fitting_size(state)
+        state.work = prepared.work
         state.suit(step_s, prepared.step)
         sampling.warm_up(state, prepared, step_s, sampler.glance)
         with sampler:
@@ -129,6 +130,8 @@ def measure(
         verified = prepared.verify()
         if support_of(state.workload, device) is not None:
             state.kernel = witness.watch(device, prepared.step)
+        if prepared.examine is not None:
+            state.model = prepared.examine(state.seconds)
     except KeyboardInterrupt:
         state.warnings.append("interrupted: fewer samples than planned, result not verified")
         raise Interrupted(result(name, state, sampler, None, None if state.seconds else "interrupted")) from None
@@ -159,7 +162,7 @@ def result(name: str, state: Run, sampler: Sampler, verified: Verified | None, n
     """The row of a case: what was measured of it, and what follows."""
     conditions, power_w = structs.replace(sampler.conditions(), cpu_share=state.cpu_share), sampler.mean_power_w()
     workload, device, seconds = state.workload, state.device, state.seconds
-    work = workload.work()
+    work = state.work or workload.work()
     unit = workload.rate_unit
     amount = work.bytes if unit == "B/s" else work.ops
     median = statistics.median(seconds) if seconds else None
@@ -200,6 +203,7 @@ def result(name: str, state: Run, sampler: Sampler, verified: Verified | None, n
         settings={**settings(device), "timer": timers.name_of(state.timer or device.timer), "harness": HARNESS_VERSION},
         overhead_s=max(0.0, state.clock() - state.began - sum(seconds) * state.steps),
         not_run=not_run,
+        model=state.model,
     )
     return explain(measured, device)
 

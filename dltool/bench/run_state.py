@@ -11,7 +11,8 @@ from dltool.bench import Workload, timers
 from dltool.bench.devices import Device
 from dltool.bench.plan import Plan
 from dltool.bench.timers import Step, Timer
-from dltool.results import Scalar
+from dltool.results import Scalar, Work
+from dltool.step_results import ModelStep
 
 TICK_S = 1e-6
 """No step counts as shorter: below the tick of CUDA events (half of this) a single one reads as nothing."""
@@ -38,6 +39,9 @@ class Run:
     kernel: str | None = None
     """What ran, where somebody tells."""
     timer: Timer | None = None
+    work: Work | None = None
+    """What a step is found to do, where its workload does not know."""
+    model: ModelStep | None = None
 
     def time_left(self) -> bool:
         """Whether the case may still take time."""
