@@ -103,7 +103,7 @@ def test_wrong_result_is_shouted():
         pytest.param(RuntimeError("no kernel for this\nlong trace"), "RuntimeError: no kernel for this", id="torch"),
         pytest.param(MemoryError(), "MemoryError", id="memory"),
         pytest.param(NotImplementedError("sparse"), "NotImplementedError: sparse", id="unsupported"),
-        pytest.param(CannotRun("needs CUDA", remedy="none"), "needs CUDA", id="ours"),
+        pytest.param(CannotRun("needs CUDA", remedy="none"), "needs CUDA. none", id="ours"),
     ],
 )
 def test_case_that_cannot_run_is_a_row(error, text):

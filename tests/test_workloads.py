@@ -156,9 +156,11 @@ def test_unknown_devices(name, error):
     assert refused.value.remedy
 
 
-def test_quick_holds_both(cpu):
-    names = [(name, case.dtype if name == "gemm" else case.kernel) for name, case in suites.quick(cpu, {})]
-    assert names == [("gemm", dtype) for dtype in QUICK] + [("memory", k) for k in ("read", "write", "copy", "triad")]
+def test_quick_holds_products_memory_and_a_model(cpu):
+    told = {"gemm": "dtype", "memory": "kernel", "model": "model"}
+    names = [(name, getattr(case, told[name])) for name, case in suites.quick(cpu, {})]
+    kernels = [("memory", kernel) for kernel in ("read", "write", "copy", "triad")]
+    assert names == [("gemm", dtype) for dtype in QUICK] + kernels + [("model", "resnet50")]
 
 
 def test_a_gpu_board_peak_of_each_dtype():

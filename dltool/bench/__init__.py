@@ -50,8 +50,8 @@ def verified(reference: str, error: Any, tolerance: float = 0.0) -> Verified:
 class Workload(Protocol):
     """One kind of benchmark with its parameters.
 
-    It may have two properties more, `label` and `size`: what tells a case from its neighbours and how large it is, in short,
-    where its dtype and its parameters do not say so by themselves.
+    It may have properties more: `label` and `size`, what tells a case from its neighbours and how large it is, in short, where
+    its dtype and its parameters do not say so by themselves; `extra_s`, seconds that it may take beyond its plan, as compiling.
     """
 
     @property

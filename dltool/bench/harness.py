@@ -22,6 +22,7 @@ from dltool.bench.plan import Plan
 from dltool.bench.run_state import Run, describe, parameters
 from dltool.errors import DltoolError
 from dltool.results import Conditions, Measurement, Verified
+from dltool.step_results import ModelStep
 
 __all__ = [
     "CANNOT",
@@ -203,9 +204,16 @@ def result(name: str, state: Run, sampler: Sampler, verified: Verified | None, n
         settings={**settings(device), "timer": timers.name_of(state.timer or device.timer), "harness": HARNESS_VERSION},
         overhead_s=max(0.0, state.clock() - state.began - sum(seconds) * state.steps),
         not_run=not_run,
-        model=state.model,
+        model=_with_energy(state.model, power_w),
     )
     return explain(measured, device)
+
+
+def _with_energy(model: ModelStep | None, power_w: float | None) -> ModelStep | None:
+    """The step of a model with what a unit of it took, from the power that was drawn."""
+    if model is None or power_w is None or not model.throughput:
+        return model
+    return structs.replace(model, joules_per_unit=power_w / model.throughput)
 
 
 def _doubts(conditions: Conditions, verified: Verified | None) -> list[str]:
@@ -233,8 +241,8 @@ def _doubts(conditions: Conditions, verified: Verified | None) -> list[str]:
 
 
 def why(error: BaseException) -> str:
-    """Why a case did not run, in one line."""
+    """Why a case did not run, and what to do, in one line."""
     if isinstance(error, DltoolError):
-        return str(error)
+        return f"{error}. {error.remedy}" if error.remedy else str(error)
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__

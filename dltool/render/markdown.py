@@ -13,7 +13,7 @@ from dltool.differences import Comparison, Selftest
 from dltool.lang import tr
 from dltool.model_results import Model
 from dltool.reference import Figure
-from dltool.render import FORMATS, Style, measured, verdicts, words, zoo
+from dltool.render import FORMATS, Style, measured, stepped, verdicts, words, zoo
 from dltool.render.cases import (
     about,
     case_name,
@@ -303,14 +303,14 @@ def _measurements(measurements: Sequence[Measurement]) -> list[str]:
     rows = [
         (
             case_name(case),
-            measured.figure(case),
+            stepped.throughput(case) or measured.figure(case),
             measured.as_percent(measured.share(case)),
             measured.as_percent(measured.held_share(case)),
             measured.verdict(case),
             measured.interval(case),
             measured.step(case),
             str(len(case.seconds)),
-            "; ".join((*measured.explanation(case, all_of_it=False), *measured.troubles(case))),
+            "; ".join((*measured.explanation(case, all_of_it=False), *measured.troubles(case), *stepped.always(case))),
         )
         for case in measurements
     ]

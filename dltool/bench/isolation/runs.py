@@ -61,7 +61,7 @@ class Kept:
         try:
             measured: Measurement = self._workers.call(
                 measure_here, name, workload, self._device, plan, most,
-                timeout_s=2 * plan.cap_s + _ADDED_S, memory_bytes=most, child=child,
+                timeout_s=2 * plan.cap_s + _ADDED_S + getattr(workload, "extra_s", 0.0), memory_bytes=most, child=child,
             )  # fmt: skip
         except Died as death:
             return harness.failed(name, workload, self._device, f"the process of this case {death}")

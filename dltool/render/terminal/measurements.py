@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from dltool.render import measured
+from dltool.render import measured, stepped
 from dltool.render.measured import as_percent, name, size
 from dltool.render.terminal.page import Page
 from dltool.results import Measurement, Report
@@ -40,6 +40,20 @@ _COLUMNS = (
     _Column("step", measured.step, 8),
     _Column("samples", lambda case: str(len(case.seconds)) if measured.counts(case) else "", 9),
 )
+_STEP_COLUMNS = (
+    _Column("how", size, 3, figure=False),
+    _Column("throughput", lambda case: stepped.throughput(case) or measured.figure(case), 0),
+    _Column("95 %", measured.interval, 5),
+    _Column("p50", lambda case: stepped.latency(case, 50), 2),
+    _Column("p90", lambda case: stepped.latency(case, 90), 7),
+    _Column("p99", lambda case: stepped.latency(case, 99), 6),
+    _Column("MFU", lambda case: as_percent(measured.share(case)), 1),
+    _Column("of GEMM", stepped.mamfu, 4),
+    _Column("memory", stepped.memory, 4),
+    _Column("normal?", measured.verdict, 5, figure=False),
+    _Column("samples", lambda case: str(len(case.seconds)) if measured.counts(case) else "", 9),
+)
+"""Of steps of models."""
 
 
 def show(report: Report, page: Page) -> None:
@@ -63,17 +77,18 @@ def show(report: Report, page: Page) -> None:
 
 def _fitting(workload: str, cases: Sequence[Measurement], width: int) -> list[_Column]:
     """The columns that say something of any case, as many as there is room for."""
-    wide = {column: max(map(len, map(column.cell, cases))) for column in _COLUMNS}
+    all_columns = _STEP_COLUMNS if any(case.model is not None for case in cases) else _COLUMNS
+    wide = {column: max(map(len, map(column.cell, cases))) for column in all_columns}
     left = width - max(len(workload), *(len(name(case)) for case in cases))
     kept = set()
-    for column in sorted(_COLUMNS, key=lambda column: column.rank):
+    for column in sorted(all_columns, key=lambda column: column.rank):
         if column is _AT_CLOCK and all(column.cell(case) == _OF_PEAK.cell(case) for case in cases):
             continue  # the clock that was held is that of the peak
         needed = max(wide[column], len(column.title)) + _GAP
         if wide[column] and (needed <= left or column.rank == 0):
             kept.add(column)
             left -= needed
-    return [column for column in _COLUMNS if column in kept]
+    return [column for column in all_columns if column in kept]
 
 
 def _settings(case: Measurement) -> str:
@@ -108,7 +123,10 @@ def _remarks(report: Report, page: Page) -> None:
 
 
 def _details(case: Measurement, report: Report, page: Page) -> list[str]:
-    return measured.details(case, report.boards) if page.verbose else []
+    told = stepped.always(case)
+    if page.verbose:
+        told += [*(line for line in stepped.details(case) if line not in told), *measured.details(case, report.boards)]
+    return told
 
 
 def _labels(cases: Sequence[Measurement]) -> list[str]:
