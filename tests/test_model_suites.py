@@ -110,24 +110,8 @@ def test_what_the_command_refuses(arguments: list[str], said: str) -> None:
 
 def test_the_command_measures(tmp_path: Path) -> None:
     kept = tmp_path / "found.json"
-    answer = CliRunner().invoke(
-        app,
-        [
-            "model",
-            "lenet5_d2l",
-            "--mode",
-            "both",
-            "--batch",
-            "2,4",
-            "--device",
-            "cpu",
-            "--budget",
-            "3s",
-            "-o",
-            str(kept),
-            "--json",
-        ],
-    )
+    asked = ["lenet5_d2l", "--mode", "both", "--batch", "2,4", "--device", "cpu", "--budget", "3s"]
+    answer = CliRunner().invoke(app, ["model", *asked, "-o", str(kept), "--json"])
     assert answer.exit_code == 0, answer.stderr
     rows = json.loads(kept.read_text())["measurements"]
     assert [row["workload"] for row in rows] == ["gemm", *["model"] * 4]
