@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +92,7 @@ def _replaced(model: nn.Module, precision: str, kind: str) -> tuple[nn.Module, _
         else:
             _count(module, counts, is_held=id(module) in held)
     for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
+        for name, child in list(parent._modules.items()):  # `named_children` leaves out a layer that it has told before
             if child in made:
                 setattr(parent, name, made[child])
     return made.get(model, model), counts
@@ -129,10 +128,13 @@ def _count(module: Any, counts: _Counts, *, is_held: bool) -> None:
 
 def _why_nothing(counts: _Counts) -> str:
     if counts.odd:
-        return f"the sides of its {counts.odd} linear layers are no multiples that the GPU's kernels take"
-    return (
-        f"it has no linear layers of its own, {counts.convolutions} convolutions and {counts.others} other layers with weights"
-    )
+        return f"the sides of its {_number(counts.odd, 'linear layer')} are no multiples that the GPU's kernels take"
+    rest = ((counts.convolutions, "convolution"), (counts.others, "other layer"))
+    return f"it has no linear layer, {' and '.join(_number(*pair) for pair in rest if pair[0]) or 'no layer with weights'}"
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count > 1)}"
 
 
 def _instead(device: Device) -> str:
@@ -144,19 +146,15 @@ def _told(counts: _Counts, precision: str, kind: str) -> str:
     """ "12 of 14 linear layers in int8, 3 convolutions in fp32"."""
     total = counts.done + counts.odd + counts.held
     parts = [f"{counts.done} of {total} linear layers in {precision}"]
-    rest = [f"{number} {word}{'s' * (number > 1)}" for number, word in _left(counts) if number]
+    left = ((counts.odd, "linear layer"), (counts.convolutions, "convolution"), (counts.others, "other layer"))
+    rest = [_number(*pair) + " of odd sizes" * (pair[1] == "linear layer") for pair in left if pair[0]]
     if rest:
         parts.append(f"{', '.join(rest)} in {' and '.join(sorted(counts.formats))}")
     if kind == "cuda" and precision == "int8":
-        parts.append(f"calls of fewer than {FEWEST_ROWS} rows are padded to as many")
+        parts.append(f"calls of fewer than {FEWEST_ROWS} rows are padded")
     if precision == "fp8":
         parts.append("fast accumulation" if kind == "cuda" else "emulated: a CPU has no fp8 arithmetic")
     return ", ".join(parts)
-
-
-def _left(counts: _Counts) -> Iterator[tuple[int, str]]:
-    yield counts.convolutions, "convolution"
-    yield counts.others, "other layer"
 
 
 def _without_fast_paths(model: nn.Module) -> None:

@@ -52,7 +52,7 @@ def as_asked(request: Request, device: str) -> tuple[nn.Module, tuple[Tensor, ..
     if any(tensor.device != there or (tensor.is_floating_point() and tensor.dtype != dtype) for tensor in _held(model)):
         with failing_as("the model cannot be copied", _REMEDY):
             model = copy.deepcopy(model).to(there, dtype)
-    return model, tuple(tensor.to(there, dtype if tensor.is_floating_point() else None) for tensor in inputs)
+    return model, tuple(tensor.detach().to(there, dtype if tensor.is_floating_point() else None) for tensor in inputs)
 
 
 def _held(model: nn.Module) -> list[Any]:
