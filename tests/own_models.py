@@ -15,6 +15,10 @@ def good() -> nn.Module:
     return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
 
 
+def wide() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64))
+
+
 def counted() -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     return good(), (torch.randn(3, 8),)
 

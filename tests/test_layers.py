@@ -31,6 +31,7 @@ OWNERS = {
     "pandas": set(),
     "matplotlib": {"render"},
     "plotext": {"render"},
+    "onnx": {"bench"},
 }
 """Third-party package -> the rooms that may import it."""
 

@@ -101,6 +101,26 @@ def test_a_model_that_is_compiled_gives_the_same() -> None:
     assert (found.model.first_step_s or 0) > 10 * found.median_s
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_other_backends_give_the_same(backend: str) -> None:
+    found = own("good", backend=backend)
+    assert found.not_run is None, found.not_run
+    assert found.verified is not None
+    assert found.verified.ok
+    assert found.model is not None
+    assert found.model.notes
+
+
+def test_eight_bits_say_what_they_replaced() -> None:
+    found = measured(model=f"{OWN}:wide", precision="int8", input="float:N,64", batch=32)
+    assert found.not_run is None, found.not_run
+    assert found.dtype == "int8"
+    assert found.model is not None
+    assert any("linear" in note for note in found.model.notes)
+    assert found.verified is not None
+    assert 0 < (found.verified.error or 0) < 0.1
+
+
 def test_inputs_that_a_model_brings() -> None:
     found = measured(model=f"{OWN}:counted")
     assert found.model is not None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dltool.bench import verified
+from dltool.bench.networks.agreement import accuracy
 from dltool.bench.networks.making import Network
 from dltool.results import Verified
 from dltool.step_results import Accuracy
@@ -88,22 +88,15 @@ def of_outputs(output: Any, known: Reference, tolerance: float) -> tuple[Verifie
     found = _kept(output)
     if known.samples is not None:
         found = tuple(one[: known.samples] for one in found)
-    told = accuracy(found, known)
-    if told is None:
+    if not found or [one.shape for one in found] != [one.shape for one in known.outputs]:
         finite = all(bool(one.isfinite().all()) for one in found)
         return verified("finite outputs", 0.0 if finite else math.nan), None
+    if not all(_as_finite(one, right) for one, right in zip(found, known.outputs, strict=True)):
+        return verified(known.name, math.nan, tolerance), None
+    told = accuracy(found, known.outputs, against=known.name)
     return verified(known.name, told.relative_error, tolerance), told
 
 
-def accuracy(outputs: Sequence[Any], known: Reference) -> Accuracy | None:
-    """How far outputs are from the reference; None where they have other shapes."""
-    if not outputs or [tuple(one.shape) for one in outputs] != [tuple(one.shape) for one in known.outputs]:
-        return None
-    pairs = list(zip(outputs, known.outputs, strict=True))
-    wrong = sum(float((one.double() - right.double()).square().sum()) for one, right in pairs)
-    size = sum(float(right.double().square().sum()) for right in known.outputs)
-    scores = known.outputs[0]
-    agreeing = None
-    if scores.dim() == 2 and scores.shape[1] > 1:
-        agreeing = float((outputs[0].argmax(1) == scores.argmax(1)).double().mean())
-    return Accuracy(against=known.name, relative_error=math.sqrt(wrong / size) if size else math.sqrt(wrong), agreeing=agreeing)
+def _as_finite(one: Any, right: Any) -> bool:
+    """No NaN, and infinite (a masked score) only where the reference is."""
+    return not bool(one.isnan().any()) and bool((one.isfinite() == right.isfinite()).all())

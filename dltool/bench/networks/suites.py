@@ -10,7 +10,7 @@ from dltool import tables
 from dltool.bench import cases as combined
 from dltool.bench.devices import Device
 from dltool.bench.workloads import gemm
-from dltool.bench.workloads.model import Model
+from dltool.bench.workloads.model import EAGER, Model
 from dltool.errors import unknown_name
 
 Cases = list[tuple[str, Any]]
@@ -84,7 +84,8 @@ def _batch(row: tables.Row, device: Device) -> str:
 
 
 def _of(device: Device, axes: Mapping[str, Sequence[str]], batch: str) -> Cases:
-    defaults = {"mode": ["infer"], "precision": [usual_precision(device)], "batch": [batch]}
+    exported = any(backend != EAGER for backend in axes.get("backend", ()))
+    defaults = {"mode": ["infer"], "precision": ["fp32" if exported else usual_precision(device)], "batch": [batch]}
     return [("model", case) for case in combined(Model, {**defaults, **axes}) if not _in_vain(case)]
 
 

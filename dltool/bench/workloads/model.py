@@ -9,6 +9,7 @@ from typing import Any
 from dltool.bench import WORKLOADS, Prepared
 from dltool.bench.devices import Device, import_torch
 from dltool.bench.networks import precision as precisions
+from dltool.bench.networks.backends import BACKENDS
 from dltool.bench.networks.precision import Precision
 from dltool.bench.workloads import kit
 from dltool.errors import CannotRun, DltoolError, UsageError
@@ -20,7 +21,7 @@ from dltool.zoo.memory import OPTIMIZERS
 MODES = ("infer", "train")
 LAYOUTS = ("contiguous", "channels_last")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-BACKENDS = ("eager", "onnxruntime", "onnxruntime-tensorrt", "openvino", "torch-tensorrt")
+EAGER = "eager"
 COMPILING_S = 300.0
 """What compiling or exporting may take beyond the time that a case is given."""
 
@@ -45,7 +46,7 @@ class Model:
     """Whether the step is replayed as one CUDA graph."""
     optimizer: str = "momentum"
     """Of training."""
-    backend: str = "eager"
+    backend: str = EAGER
     options: str = ""
     """Of the model, "num_classes=10;width=8"."""
     input: str = ""
@@ -60,11 +61,11 @@ class Model:
         kit.check_choice("compile mode", self.compile, ("", *COMPILE_MODES))
         kit.check_choice("graph", self.graph, ("yes", "no"))
         kit.check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        kit.check_choice("backend", self.backend, BACKENDS)
+        kit.check_choice("backend", self.backend, (EAGER, *BACKENDS))
         providers.check(self.model)
         if self.input:
             descriptions.parse(self.input)
-        if self.backend != "eager" and (self.training or self.compile or self.graph == "yes"):
+        if self.backend != EAGER and (self.training or self.compile or self.graph == "yes"):
             raise UsageError(
                 f"the backend {self.backend} runs inference by itself: not with training, --compile or --graph",
                 remedy="Leave it out, or choose --backend eager.",
@@ -104,14 +105,14 @@ class Model:
         how += ["channels_last"] * (self.layout == "channels_last")
         how += [f"compiled {self.compile}".removesuffix(" default")] * bool(self.compile)
         how += ["graph"] * (self.graph == "yes")
-        how += [self.backend] * (self.backend != "eager")
+        how += [self.backend] * (self.backend != EAGER)
         how += [self.optimizer] * self.training
         return " ".join(how)
 
     @property
     def extra_s(self) -> float:
         """Seconds that the case may take beyond its plan."""
-        return COMPILING_S if self.compile or self.backend != "eager" else 60.0
+        return COMPILING_S if self.compile or self.backend != EAGER else 60.0
 
     def work(self) -> Work:
         """Known once the model is made: `Prepared.work`."""
