@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,9 +12,10 @@ from batch_cases import CPU, Allocates, Refuses, Slow, Trains
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dltool.bench.isolation.workers import Workers
+from dltool.bench.isolation.workers import Died, Workers
 from dltool.bench.networks.batches import ERROR, MOST, TIME, Trial, largest, next_nice, nice
-from dltool.bench.networks.trials import PRELOAD, Tries, foreseen_s, try_batch
+from dltool.bench.networks.trials import Tries, foreseen_s, try_batch
+from dltool.render.terminal.batches import lines
 
 P = 1 / 16
 TOP = 2**20
@@ -139,7 +141,7 @@ def test_seconds_are_foreseen_along_a_line() -> None:
 
 @pytest.fixture(scope="module")
 def workers():
-    with Workers(preload=(*PRELOAD, "batch_cases")) as workers:
+    with Workers(preload=("torch", "dltool.zoo.subject", "batch_cases", "dltool.bench.networks.trials")) as workers:
         yield workers
 
 
@@ -167,13 +169,14 @@ def test_the_largest_that_really_fits(workers) -> None:
 
 
 def test_a_model_of_the_zoo(workers) -> None:
-    with Tries(workers, CPU, partial_case(Trains), memory_bytes=300 * MIB) as tries:
-        found = largest(tries, start=64, foreseen=500, precision=1.0)
+    with Tries(workers, CPU, partial_case(Trains), memory_bytes=120 * MIB) as tries:
+        found = largest(tries, start=32, foreseen=250, precision=1.0)
     fitting = {one.batch: one.peak_bytes for one in found.tries if one.fits}
     assert found.limited_by == "memory"
-    assert 256 <= found.largest <= 1500
-    assert fitting[64] < fitting[found.largest] <= 350 * MIB
+    assert 64 <= found.largest <= 1000
+    assert fitting[32] < fitting[found.largest] <= 240 * MIB
     assert all("can't allocate memory" in one.why for one in found.tries if not one.fits)
+    assert len(found.tries) <= 6
 
 
 def test_what_would_take_too_long_is_not_run(workers) -> None:
@@ -199,6 +202,96 @@ def test_crashes_and_refusals_are_errors(workers) -> None:
     assert found.limited_by == ERROR
     assert "SIGABRT" in next(one.why for one in found.tries if one.batch == 16)
     assert "does not run with batch 1" in found.notes[0]
+
+
+class FakeWorkers:
+    """Answers as scripted; notes which child was asked, and which were ended."""
+
+    def __init__(self, *answers: Trial | Exception) -> None:
+        self.answers, self.made, self.asked, self.ended = list(answers), 0, [], []
+
+    def make_child(self) -> int:
+        self.made += 1
+        return self.made
+
+    def end(self, child: int) -> None:
+        self.ended.append(child)
+
+    def call(self, *_arguments: object, child: int, **_limits: object) -> Trial:
+        self.asked.append(child)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+FITS, FULL = Trial(fits=True, seconds=0.1), Trial(fits=False, why="CUDA out of memory")
+
+
+def asked_of(device_name: str, batches: list[int], *answers: Trial) -> FakeWorkers:
+    workers = FakeWorkers(*answers)
+    with Tries(workers, replace(CPU, name=device_name), partial_case(Slow)) as tries:  # type: ignore[arg-type]
+        for batch in batches:
+            tries(batch)
+    return workers
+
+
+def test_on_a_gpu_a_child_is_kept_until_it_runs_out() -> None:
+    workers = asked_of("cuda:0", [1, 2, 4, 3], FITS, FITS, FULL, FITS)
+    assert workers.asked == [1, 1, 1, 2]
+    assert workers.ended == [1, 2]
+
+
+def test_what_is_tried_again_gets_a_fresh_child() -> None:
+    workers = asked_of("cuda:0", [4, 2, 4], FULL, FITS, FITS)
+    assert workers.asked == [1, 2, 3]
+    assert workers.ended == [1, 2, 3]
+
+
+def test_on_a_cpu_each_try_has_a_child_of_its_own() -> None:
+    workers = asked_of("cpu", [1, 2, 4], FITS, FITS, FULL)
+    assert workers.asked == workers.ended == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("death", "stopped_by"),
+    [
+        ("took more than 1.0 GiB of memory", "memory"),
+        ("took 3.0 GiB and left the machine only 20 MiB", "memory"),
+        ("was killed by SIGKILL, by the system for lack of memory or by somebody", "memory"),
+        ("was killed by SIGABRT: what():  std::bad_alloc", "memory"),
+        ("MemoryError", "memory"),
+        ("was stopped after 80 s", TIME),
+        ("was killed by SIGSEGV", ERROR),
+        ("ended with exit code 1: KeyError: 'nothing'", ERROR),
+    ],
+)
+def test_what_a_death_means(death: str, stopped_by: str) -> None:
+    found = try_batch(FakeWorkers(Died(death)), CPU, Slow(batch=1), child=1)  # type: ignore[arg-type]
+    assert (found.fits, found.stopped_by) == (False, stopped_by)
+    assert death in found.why
+
+
+@pytest.mark.parametrize(
+    ("tried", "text"),
+    [
+        (up_to(96), "the largest batch that fits is 96: 104 found no memory (8 tries; the memory model foretold 80)"),
+        (up_to(TOP), "batch 4096 fits; larger ones were not to be tried (12 tries; the memory model foretold 80)"),
+        (up_to(0), "no batch runs: batch 1 found no memory (2 tries; the memory model foretold 80)"),
+        (lambda batch: Trial(fits=batch < 9, stopped_by=TIME, why="too slow to try: it takes 9 s"),
+         "the largest batch that runs is 8: 13 is too slow to try: it takes 9 s (8 tries; the memory model foretold 80)"),
+        (lambda batch: Trial(fits=batch < 9, stopped_by=ERROR, why="\n  an index overflows\n  at line 3"),
+         "the largest batch that runs is 8: 9 fails: an index overflows (10 tries; the memory model foretold 80)"),
+    ],
+)  # fmt: skip
+def test_the_search_as_text(tried: Callable[[int], Trial], text: str) -> None:
+    assert lines(largest(tried, foreseen=80, most=4096), 200) == [text]
+
+
+def test_notes_are_told() -> None:
+    found = lines(largest(up_to(20, spurious=3), most=4096), 60)
+    assert found[-3].startswith("note: batch")
+    assert all(len(line) <= 60 for line in found)
 
 
 def partial_case(kind, **options):

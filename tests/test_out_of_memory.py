@@ -5,6 +5,7 @@ The messages are copied from public issues, named beside them; the one of the CP
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 import pytest
@@ -119,14 +120,40 @@ def test_words_without_numbers(text: str) -> None:
     assert parse(text) is None
 
 
-@given(
-    st.text(
-        alphabet=st.sampled_from("0123456789. GiBMbytes;()Tried to allocate is free Process has memory in use"), max_size=200
-    )
+PIECES = (
+    *(
+        "12",
+        "3.5",
+        "1.2.3",
+        "..",
+        "0",
+        "9" * 40,
+        " ",
+        " bytes",
+        " GiB",
+        " KB",
+        "; ",
+        " free",
+        " total capacity",
+        " allowed",
+        ".",
+    ),
+    *("Tried to allocate ", "tried to allocate ", "Process ", " has ", " memory in use", " already allocated", " cached"),
+    *("of which ", " is free", " is allocated by PyTorch", " is reserved by PyTorch but unallocated", "total capacity of "),
 )
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
 def test_no_text_is_too_strange(text: str) -> None:
-    found = parse("Tried to allocate " + text)
+    found = parse(text)
     assert found is None or all(value is None or value >= 0 for value in map(partial(getattr, found), found.__struct_fields__))
+
+
+def test_a_hostile_text_takes_no_time() -> None:
+    began = time.perf_counter()
+    for text in ("1" * 200_000, "1." * 100_000, "Process 1 has " * 10_000, "1 GiB " * 30_000):
+        parse(text)
+    assert time.perf_counter() - began < 5
 
 
 def test_the_variable_is_the_one_that_the_message_names() -> None:

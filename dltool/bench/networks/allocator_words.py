@@ -10,9 +10,9 @@ import re
 from dltool.step_results import AllocatorWords
 from dltool.units import parse_bytes
 
-_SIZE = r"([\d.]+ (?:bytes|[KMGT]iB|[KMGT]B))"
+_SIZE = r"(\d{1,15}(?:\.\d{1,6})? (?:bytes|[KMGT]iB|[KMGT]B))"
 _FORMS = {
-    "tried": (rf"Tried to allocate {_SIZE}", r"tried to allocate (\d+) bytes"),
+    "tried": (rf"Tried to allocate {_SIZE}", r"tried to allocate (\d{1,20}) bytes"),
     "total": (rf"total capac(?:i)?ty of {_SIZE}", rf"{_SIZE} total capacity"),
     "free": (rf"of which {_SIZE} is free", rf"{_SIZE} free"),
     "in_use": (rf"this process has {_SIZE} memory in use",),
@@ -22,7 +22,7 @@ _FORMS = {
     "allowed": (rf"{_SIZE} allowed",),
 }
 _RESERVED = re.compile(rf"{_SIZE} (?:reserved in total by PyTorch|cached)")
-_OTHERS = re.compile(rf"Process \d+ has {_SIZE} memory in use")
+_OTHERS = re.compile(rf"Process \d{{1,15}} has {_SIZE} memory in use")
 _VARIABLE = re.compile(r"PYTORCH_(?:CUDA_|HIP_)?ALLOC_CONF")
 _MOST = 100_000
 
@@ -71,4 +71,4 @@ def _first(forms: tuple[str, ...], text: str) -> int | None:
 def _bytes(text: str) -> int:
     """As torch prints them: "GiB" is 2**30; a very old "GB" meant the same."""
     number, _, unit = text.partition(" ")
-    return parse_bytes(number if unit in ("", "bytes") else f"{number.rstrip('.')} {unit[0]}iB")
+    return parse_bytes(number if unit in ("", "bytes") else f"{number} {unit[0]}iB")

@@ -133,11 +133,11 @@ def largest(
         if state.fits and state.fits < batch < (state.ceiling() or batch + 1) and not state.seen(batch):
             state.attempt(batch)
             stride = 1 + precision if batch != nice(_PROBE * start) else stride
-    while (batch := _next(state, most, precision, stride)) is not None:
-        if state.seen(batch):
-            state.confirm(batch)
+    while (wanted := _next(state, most, precision, stride)) is not None:
+        if state.seen(wanted):
+            state.confirm(wanted)
         else:
-            state.attempt(batch)
+            state.attempt(wanted)
             stride = min(2.0, stride * stride)
     ceiling = state.ceiling()
     return BatchSearch(

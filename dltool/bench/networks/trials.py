@@ -7,13 +7,13 @@ failure, and for a batch that is tried again, there is a fresh one.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from dltool.bench import Workload
-from dltool.bench.devices import Device
+from dltool.bench.devices import Device, import_torch
 from dltool.bench.harness import CANNOT, own_precision
 from dltool.bench.isolation import memory
 from dltool.bench.isolation.workers import Child, Died, Workers
@@ -60,7 +60,7 @@ class Tries:
     def __enter__(self) -> Tries:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._end()
 
     def __call__(self, batch: int) -> Trial:
@@ -136,8 +136,10 @@ def try_here(workload: Workload, device: Device, most: int | None, longest_s: fl
         text = str(error)[:_MOST_TEXT] or type(error).__name__
         return Trial(fits=False, stopped_by=MEMORY if no_memory else ERROR, why=text)
     finally:
-        with suppress(ImportError, RuntimeError):
-            _give_back(device)
+        gc.collect()
+        if device.kind == "cuda":
+            with suppress(RuntimeError):  # a GPU that failed cannot give anything back
+                import_torch().cuda.empty_cache()
     peak = _peak(device, before)
     if took > longest_s:
         return Trial(fits=False, stopped_by=TIME, seconds=took, peak_bytes=peak, why=_slow(took, longest_s, "takes"))
@@ -147,9 +149,7 @@ def try_here(workload: Workload, device: Device, most: int | None, longest_s: fl
 def _stepped(workload: Workload, device: Device) -> float:
     """Seconds of the second step; the first compiles, chooses algorithms and makes the optimizer's state."""
     if device.kind == "cuda":
-        import torch
-
-        torch.cuda.reset_peak_memory_stats(device.name)
+        import_torch().cuda.reset_peak_memory_stats(device.name)
     prepared = workload.prepare(device)
     device.timer(prepared.step, 1)
     return device.timer(prepared.step, 1)
@@ -177,22 +177,10 @@ def _for_memory(text: str) -> bool:
     return any(words in lower for words in _WORDS)
 
 
-def _give_back(device: Device) -> None:
-    if device.kind == "cuda":
-        import gc
-
-        import torch
-
-        gc.collect()
-        torch.cuda.empty_cache()
-
-
 def _peak(device: Device, before: int | None) -> int | None:
     """Bytes that were held at most: by torch's allocator on a GPU, by the process beyond its start on a CPU."""
     if device.kind == "cuda":
-        import torch
-
-        return int(torch.cuda.max_memory_allocated(device.name))
+        return int(import_torch().cuda.max_memory_allocated(device.name))
     after = _resident("VmHWM")
     return None if after is None or before is None else max(0, after - before)
 
