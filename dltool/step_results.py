@@ -81,3 +81,132 @@ class ModelStep(Struct, frozen=True, kw_only=True):
     """Of the step's time in which the device waited for the host to launch work; null where it is not known."""
     accuracy: Accuracy | None = None
     notes: tuple[str, ...] = ()
+
+
+class BatchTry(Struct, frozen=True, kw_only=True):
+    """A batch that was tried, in order to find the largest that fits."""
+
+    batch: int
+    fits: bool
+    stopped_by: str = ""
+    """Of one that does not fit: "memory", "time" (a step takes too long to be worth trying) or "error"."""
+    seconds: float | None = None
+    """Of its second step."""
+    peak_bytes: int | None = None
+    why: str = ""
+
+
+class BatchSearch(Struct, frozen=True, kw_only=True):
+    """The largest batch that fits, as real steps showed it."""
+
+    largest: int
+    """0: none."""
+    limited_by: str
+    """What keeps it from being larger: "memory", "time", "error", "most" (larger ones were not to be tried)."""
+    next_fails: int | None = None
+    """The smallest batch above it that was seen to fail."""
+    foreseen: int | None = None
+    """What the memory model foretold."""
+    tries: tuple[BatchTry, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class BatchPoint(Struct, frozen=True, kw_only=True):
+    """What one batch does."""
+
+    batch: int
+    rate: float
+    """Units per second, at the median."""
+    low: float | None = None
+    """The ends of the 95 % confidence interval of `rate`; null where there were too few samples."""
+    high: float | None = None
+    latency_s: float | None = None
+    """Of a step."""
+    peak_bytes: int | None = None
+
+
+class BatchCurve(Struct, frozen=True, kw_only=True):
+    """Throughput over the batch."""
+
+    unit: str
+    points: tuple[BatchPoint, ...]
+    """By batch."""
+    best: int
+    """The batch with the greatest throughput that its samples bear out."""
+    knee: int
+    """The smallest batch that reaches 95 % of it."""
+    shape: str
+    """"saturated", "climbing" (the largest batch gains still), "falling" (beyond `best` it loses), "flat" (the smallest does as
+    well) or "point" (there is only one)."""
+    limited_by: str = ""
+    """What kept the largest batch from being larger; see `BatchSearch`."""
+    advice: str = ""
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """What holds memory at the peak."""
+
+    name: str
+    """"weights", "inputs", "gradients", "state" (of the optimizer), "activations" or "temporary"."""
+    bytes: int
+    share: float
+
+
+class AllocatorWords(Struct, frozen=True, kw_only=True):
+    """What the message of an allocator says, in bytes; null where it does not."""
+
+    tried: int | None = None
+    total: int | None = None
+    free: int | None = None
+    in_use: int | None = None
+    """By this process, what is not PyTorch's with it."""
+    others: int | None = None
+    """By other processes."""
+    allocated: int | None = None
+    """By PyTorch: what tensors hold."""
+    unallocated: int | None = None
+    """Reserved by PyTorch, in holes between tensors."""
+    graphs: int | None = None
+    """In pools of CUDA graphs, which nothing else can use."""
+    allowed: int | None = None
+    """What the process was allowed by a fraction that it set."""
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """A way out of an out-of-memory."""
+
+    what: str
+    """"batch 24", "amp-bf16"."""
+    how: str
+    """What to write."""
+    cost: str
+    """What it takes in return."""
+    basis: str
+    """Where the figures come from: "memory model", "estimate", "message"; empty where there is none."""
+    peak: int | None = None
+    """Bytes at the peak after it."""
+    saves: int | None = None
+    fits: bool | None = None
+    """Whether that is enough; null where it is not known."""
+
+
+class OutOfMemory(Struct, frozen=True, kw_only=True):
+    """Why a step did not fit, and what to change."""
+
+    subject: str
+    batch: int
+    precision: str
+    optimizer: str | None
+    """Null: inference."""
+    peak: int
+    """Bytes of the step's tensors, by the memory model."""
+    peak_in: str
+    """"forward", "backward" or "optimizer"."""
+    available: int | None
+    """Bytes that tensors may take."""
+    held: tuple[Held, ...]
+    """The peak by what holds it, the largest first."""
+    said: AllocatorWords | None = None
+    changes: tuple[Change, ...] = ()
+    """What helps enough first, then what costs least, then what saves most."""
+    notes: tuple[str, ...] = ()
