@@ -1,0 +1,1 @@
+"""A step of a model: precision, optimizer, how it is made, what it does."""
