@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import statistics
@@ -11,7 +12,7 @@ from itertools import combinations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from dltool import catalog, reference
+from dltool import catalog, reference, tables
 from dltool.bench.prediction import times
 from dltool.bench.published_models import Counterpart, batch_of, counterpart_of
 from dltool.bench.traffic import Traffic
@@ -87,6 +88,12 @@ def errors(traffic_of: TrafficOf) -> dict[str, KnownError]:
     return found
 
 
+def digest() -> str:
+    """Of the tables that the errors follow from: another one, and they are to be found anew."""
+    lines = (line for name in ("reference", "model_names") for line in tables.table(name).lines)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
 def _figures() -> Iterator[tuple[Figure, Counterpart]]:
     """Of one GPU of the catalogue, and of a model that is in the zoo; what decodes token by token is no step of a model."""
     for figure in reference.figures():
@@ -103,10 +110,10 @@ def precision_of(figure: Figure) -> str:
 
 
 def _roofline(figure: Figure, model: Counterpart, traffic_of: TrafficOf) -> float | None:
-    """Seconds of a sample; None where the board lacks a peak of this precision."""
-    batch = batch_of(figure) or model.batch or 1
-    traffic = traffic_of(model, model.mode_of(figure), precision_of(figure), batch, "torch.compile" in figure.conditions)
+    """Seconds of a sample; None where the board lacks a peak of this precision, or the step cannot be recorded."""
+    batch, compiled = batch_of(figure) or model.batch or 1, "torch.compile" in figure.conditions
     try:
+        traffic = traffic_of(model, model.mode_of(figure), precision_of(figure), batch, compiled)
         return times(traffic, catalog.board(figure.boards[0])).total / batch
     except CannotRun:
         return None

@@ -1,9 +1,9 @@
 """What the roofline predicts of a step of a model on a board where it was not run. Pure; a prediction is no measurement.
 
 Every operation takes as long as its arithmetic at the rate that products reach, or its bytes at the bandwidth that is reached,
-whichever is more, and no less than a kernel takes to be launched. The sum is scaled: where the step was measured on another GPU,
-by what it took there over what the roofline says of that GPU; else by the median of the same over published steps. How far such
-predictions are from published figures stands in `catalog/prediction_errors.csv`, see `dltool.bench.known_pairs`.
+whichever is more, and no less than a kernel takes to be launched. The sum is scaled: where the step was measured on another
+GPU, by what it took there over what the roofline says of that GPU; else by the median of the same over published steps. How far
+such predictions are from published figures stands in `catalog/prediction_errors.csv`, see `dltool.bench.known_pairs`.
 
 Williams, Waterman, Patterson: Roofline: an insightful visual performance model, CACM 52 (2009).
 """
@@ -180,8 +180,8 @@ def _scaled(traffic: Traffic, measured: float | None, here: Here | None, error: 
     if here is not None:
         yield f"nothing measured on {here.board.name} enters: it is no GPU whose peaks and bandwidth are known"
     if error is not None:
-        took = significant(1 / error.factor)
-        yield f"published steps ({traffic.mode}) take {took} times what the roofline says, the median of {error.pairs}, and so here"
+        took, steps = significant(1 / error.factor), f"{error.pairs} published steps ({traffic.mode})"
+        yield f"the roofline's time {took}-fold, as is the median of {steps}"
 
 
 def _assumptions(traffic: Traffic, board: Board) -> Iterator[str]:

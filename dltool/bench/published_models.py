@@ -65,9 +65,8 @@ def counterpart_of(figure: Figure) -> Counterpart | None:
 
 
 def options_of(text: str) -> dict[str, str]:
-    """`head=pretraining; depths=(3, 3)` taken apart."""
-    parts = (part.partition("=") for part in text.split(";") if part.strip())
-    return {key.strip(): value.strip() for key, _, value in parts}
+    """`head=pretraining; depths=(3, 3)` taken apart, with commas too."""
+    return {name: value.strip() for name, value in re.findall(r"(\w+)\s*=\s*((?:\([^)]*\)|[^,;()])+)", text)}
 
 
 def batch_of(figure: Figure) -> int | None:

@@ -1,27 +1,18 @@
-"""The operations of a step of a model and the bytes each moves: recorded on the meta device, where nothing is computed.
-
-Eager: every operation reads its operands from memory and writes its results there. Fused: a chain of element-wise operations
-is one kernel that reads what comes from outside and writes what outlives the chain.
-"""
+"""The operations of a step of a model and the bytes each moves, recorded on the meta device, where nothing is computed."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from msgspec.structs import replace
 
-from dltool.bench.networks.chains import Chain, joins
-from dltool.bench.networks.traffic_bytes import moved, of_gradients
+from dltool.bench.networks.recording import operations_of
 from dltool.bench.traffic import Operation, Traffic
 from dltool.errors import unknown_name
 from dltool.zoo import memory
-from dltool.zoo.attention import fused_attention
 from dltool.zoo.autocast import meta_autocast
-from dltool.zoo.products import RULES, Product
-from dltool.zoo.recorder import tensors_in
 from dltool.zoo.subject import Subject, anywhere, forward_of, nominal, step_of, stepping
 
 PRECISIONS = {
@@ -75,82 +66,6 @@ def check(precision: str, mode: str) -> None:
         raise unknown_name("precision", precision, PRECISIONS)
     if mode not in MODES:
         raise unknown_name("mode", mode, MODES)
-
-
-def operations_of(run: Callable[[], Any], *, fused: bool = False) -> tuple[Operation, ...]:
-    """All operations of a call, those of one size counted together, in the order of their first occurrence."""
-    counts: Counter[Operation] = Counter()
-    with _recording(lambda operation: counts.update((operation,)), fused):
-        run()
-    return tuple(replace(operation, count=count) for operation, count in counts.items())
-
-
-@contextmanager
-def _recording(tell: Callable[[Operation], None], fused: bool) -> Iterator[None]:
-    """Every operation that moves bytes inside is told."""
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    chain = Chain()
-
-    def end() -> None:
-        if size := chain.close():
-            tell(Operation(kind="memory", bytes=size))
-
-    class Recorder(TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            result = func(*args, **(kwargs or {}))
-            if _is_view(func, args, kwargs, result):
-                return result
-            name = func.overloadpacket.__name__
-            if fused and joins(func):
-                chain.add(name, args, kwargs, result)
-                return result
-            end()
-            for operation in _operations(name, args, kwargs, result):
-                tell(operation)
-            return result
-
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with fused_attention(), Recorder():
-            yield
-        end()
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def _is_view(func: Any, args: Any, kwargs: Any, result: Any) -> bool:
-    """Whether it returns memory of its operands unchanged, or nothing."""
-    if func._schema.is_mutable:
-        return False
-    known = {tensor.untyped_storage()._cdata for tensor in tensors_in((args, kwargs or {}))}
-    return all(tensor.untyped_storage()._cdata in known for tensor in tensors_in(result))
-
-
-def _operations(name: str, args: Any, kwargs: Any, result: Any) -> Iterator[Operation]:
-    rule = RULES.get(name)
-    products = rule(args, result) if rule is not None else []
-    if name == "convolution_backward":
-        sizes = of_gradients(args, result)
-        wanted = [size for size in sizes[:2] if size]
-        for product, size in zip(products, wanted, strict=True):
-            yield _product([product], size)
-        if sizes[2]:
-            yield Operation(kind="memory", bytes=sizes[2])
-        return
-    size = moved(name, args, kwargs, result)
-    if products:
-        yield _product(products, size)
-    elif size:
-        yield Operation(kind="memory", bytes=size)
-
-
-def _product(products: list[Product], size: int) -> Operation:
-    """Of a causal mask's square a fused kernel makes half."""
-    ops = sum(one.ops // 2 if one.causal else one.ops for one in products)
-    return Operation(kind=products[0].kind, dtype=products[0].dtype, ops=ops, bytes=size)
 
 
 def _forward(subject: Subject, batch: int, precision: str, device: str, fused: bool) -> tuple[Operation, ...]:
@@ -225,8 +140,10 @@ def _cast(precision: str, device: str) -> AbstractContextManager[Any]:
     import torch
 
     if device == "meta":
-        return meta_autocast(getattr(torch, PRECISIONS[precision]))
-    return torch.autocast(device, torch.bfloat16)
+        cast: AbstractContextManager[Any] = meta_autocast(getattr(torch, PRECISIONS[precision]))
+    else:
+        cast = torch.autocast(device, torch.bfloat16)
+    return cast
 
 
 def _named(found: tuple[Operation, ...], precision: str, device: str) -> tuple[Operation, ...]:
