@@ -90,6 +90,45 @@ class Fits(Struct, frozen=True, kw_only=True):
     assumed: tuple[str, ...] = ()
 
 
+class KnownError(Struct, frozen=True, kw_only=True):
+    """How far predictions of one kind were from figures that others published."""
+
+    pairs: int
+    """How many figures were predicted."""
+    median: float
+    """Of the larger over the smaller of predicted and published, less 1."""
+    p90: float
+    """The same, which nine of ten do not exceed."""
+    factor: float = 1.0
+    """What the roofline's rates were multiplied by before: the median of published over predicted."""
+    rests_on: str = ""
+    """What the figures were predicted from."""
+
+
+class Prediction(Struct, frozen=True, kw_only=True):
+    """What the roofline says that a step of a model takes on a board on which it was not run."""
+
+    board: str
+    mode: str
+    """"train" or "infer"."""
+    precision: str
+    batch: int
+    seconds: float
+    """Of a step."""
+    throughput: float | None = None
+    """Units per second."""
+    unit: str = "sample"
+    low: float | None = None
+    high: float | None = None
+    """Nine of ten known predictions of this kind lie as near to the published figure: units per second."""
+    measured_on: str = ""
+    """The board whose measured step was scaled; empty: from peaks and bandwidth of the catalogue alone."""
+    bound_by: Mapping[str, float] = {}
+    """The shares of the time in operations that wait for "compute", for "memory", and for their "launch"."""
+    error: KnownError | None = None
+    assumptions: tuple[str, ...] = ()
+
+
 class Layer(Struct, frozen=True, kw_only=True):
     """A module that computes by itself, or that holds parameters of its own."""
 
@@ -144,3 +183,4 @@ class Model(Struct, frozen=True, kw_only=True):
     fits: Fits | None = None
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()
+    predictions: tuple[Prediction, ...] = ()

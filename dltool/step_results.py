@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from dltool.model_results import Flops
+from dltool.model_results import Flops, Prediction
 
 
 class Latency(Struct, frozen=True, kw_only=True):
@@ -81,6 +81,8 @@ class ModelStep(Struct, frozen=True, kw_only=True):
     """Of the step's time in which the device waited for the host to launch work; null where it is not known."""
     accuracy: Accuracy | None = None
     notes: tuple[str, ...] = ()
+    prediction: tuple[Prediction, ...] = ()
+    """What the same step would do on other boards."""
 
 
 class BatchTry(Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ _NUMBERS = frozenset({
     "fp64_per_clock_sm", "memory_gb", "memory_bus_bits", "memory_gb_per_s", "l2_mib", "tdp_w", "nvlink_gb_per_s", "dense",
     "sparse", "factor", "gpus", "cpu_memory_gb", "gpu_memory_gb", "power_w", "cuda_cores_per_sm", "ops_per_clock_per_core",
     "epsilon", "epsilon_out", "epsilon_product", "epsilon_accumulate", "bits", "exponent_bits", "mantissa_bits", "largest",
-    "smallest_normal", "sparsity", "fp4_sparsity", "devices", "value",
+    "smallest_normal", "sparsity", "fp4_sparsity", "devices", "value", "batch", "pairs", "median", "p90",
     # operations per clock per SM, by peak key
     "fp64", "fp64_tensor", "fp32", "fp16", "bf16", "tf32_tensor", "fp16_tensor", "fp16_tensor_acc32", "bf16_tensor",
     "fp8_tensor", "fp8_tensor_acc32", "fp6_tensor", "fp4_tensor", "int8", "int8_tensor", "int4_tensor", "int1_tensor",
@@ -29,6 +29,7 @@ _NUMBERS = frozenset({
 """Columns that hold a number or nothing, in whatever table they stand."""
 _WHOLE = frozenset({
     "sms", "cuda_cores", "tensor_cores", "rt_cores", "memory_bus_bits", "cuda_cores_per_sm", "gpus", "bits", "devices",
+    "batch", "pairs",
 })  # fmt: skip
 
 _VERSION = re.compile(r"\d+(\.\d+)*([a-z]+\d*|\.dev\d+)?")
@@ -47,7 +48,7 @@ _VERSIONS: Mapping[str, tuple[str, ...]] = {
     "compat/forward_compat": ("cuda",),
 }
 """Columns of a table that hold one version or nothing."""
-_REQUIRED = frozenset({"cuda_cores_per_sm", "ops_per_clock_per_core", "bits", "value"})
+_REQUIRED = frozenset({"cuda_cores_per_sm", "ops_per_clock_per_core", "bits", "value", "pairs", "median", "p90"})
 
 _problems: dict[str, None] = {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dltool import catalog, reference
+from dltool.bench.normal_models import normal_model
 from dltool.catalog import Board
 from dltool.reference import Figure
 from dltool.results import Measurement, Normal
@@ -20,6 +21,8 @@ def normal(measurement: Measurement, board: Board) -> Normal:
     what = f"{board.name}, {_workload(measurement)}"
     if is_part(board):
         return Normal(verdict="unknown", text=f"a part of a {board.name}: what is published is of the whole GPU")
+    if measurement.workload == "model":
+        return normal_model(measurement, board)
     found = comparable(measurement, board)
     if not found or measurement.rate is None:
         return Normal(verdict="unknown", text=f"no figure is published for {what}")

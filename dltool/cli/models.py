@@ -30,6 +30,9 @@ def models(
     fits: Annotated[
         str | None, typer.Option("--fits", help='Say the largest batch on this GPU: "RTX 3060 12GB".', metavar="GPU")
     ] = None,
+    predict: Annotated[
+        str | None, typer.Option("--predict", help='Predict the rates on this GPU: "H100 SXM".', metavar="GPU")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Options of the model: num_classes=10.", metavar="OPTION=VALUE")
     ] = None,
@@ -41,7 +44,8 @@ def models(
         str, typer.Option("--optimizer", help="Optimizer of a training step: sgd, momentum, adam or adamw.", metavar="NAME")
     ] = "adamw",
     dtype: Annotated[
-        str, typer.Option("--dtype", help="Precision of the memory: fp32, mixed, bf16 or fp16.", metavar="NAME")
+        str,
+        typer.Option("--dtype", help="Precision: fp32, tf32, mixed, amp-bf16, amp-fp16, bf16 or fp16.", metavar="NAME"),
     ] = "fp32",
 ) -> None:
     """List the zoo's models, or describe some: parameters, operations, memory, layers, and the largest batch on a GPU.
@@ -49,16 +53,23 @@ def models(
     Everything is found without computing: on shapes alone. Example: dltool models resnet50 --batch 64 --fits "RTX 3060 12GB"
     """
     if not names:
-        _refuse(layers=layers, fits=fits is not None, options=bool(set_), input=input_ is not None)
+        _refuse(layers=layers, fits=fits is not None, predict=predict is not None, options=bool(set_), input=input_ is not None)
         from dltool.zoo.listing import listed
 
         found = listed(task)
     else:
         if task is not None:
             raise UsageError("--task is for the list", remedy="Leave the names out: dltool models --task " + task)
-        board, options = _board(fits), _options(set_)
         one = partial(
-            _described, options=options, given=input_, batch=batch, optimizer=optimizer, dtype=dtype, board=board, table=layers
+            _described,
+            options=_options(set_),
+            given=input_,
+            batch=batch,
+            optimizer=optimizer,
+            dtype=dtype,
+            board=_board(fits),
+            other=_board(predict),
+            table=layers,
         )
         found = tuple(one(name) for name in dict.fromkeys(names))
     result = report("models", models=found)
@@ -107,19 +118,25 @@ def _described(
     optimizer: str,
     dtype: str,
     board: Board | None,
+    other: Board | None,
     table: bool,
 ) -> Model:
     """One model in full; where torch is missing and nothing is asked for that needs it, its row."""
     from msgspec.structs import replace
 
+    from dltool.bench.networks.predicting import foreseen, memory_dtype
     from dltool.zoo import describing, entry, listing, memory, providers
 
-    memory.check(dtype, optimizer)
+    held = memory_dtype(dtype)
+    memory.check(held, optimizer)
     known = listing.row(entry(name)) if providers.in_zoo(name) else None
     try:
         told, subject = describing.named(name, options, given)
     except CannotRun as error:
-        if options or given or board or table or known is None:
+        if options or given or board or other or table or known is None:
             raise
         return replace(known, notes=(f"operations, memory and options are found with PyTorch: {error.remedy}",))
-    return describing.examined(told, subject, batch=batch, dtype=dtype, optimizer=optimizer, board=board, table=table)
+    found = describing.examined(told, subject, batch=batch, dtype=held, optimizer=optimizer, board=board, table=table)
+    if other is None:
+        return found
+    return replace(found, predictions=foreseen(subject, other, batch=batch, precision=dtype, optimizer=optimizer))

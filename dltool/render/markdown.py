@@ -13,7 +13,7 @@ from dltool.differences import Comparison, Selftest
 from dltool.lang import tr
 from dltool.model_results import Model
 from dltool.reference import Figure
-from dltool.render import FORMATS, Style, measured, stepped, verdicts, words, zoo
+from dltool.render import FORMATS, Style, measured, predictions, stepped, verdicts, words, zoo
 from dltool.render.cases import (
     about,
     case_name,
@@ -250,6 +250,9 @@ def _model(model: Model) -> list[str]:
         head = (f"on {model.fits.board}", "precision", "largest batch", "peak", "a sample")
         blocks.append(table(head, map(zoo.fit, model.fits.fits), right=(2, 3, 4)))
         blocks.append(f"assumed: {text('; '.join(model.fits.assumed))}")
+    if found := model.predictions:
+        blocks.append(table(predictions.head(found), map(predictions.row, found), right=(1, 2)))
+        blocks.append(text("; ".join([*predictions.marks(found), *predictions.assumptions(found)])))
     if model.layers:
         blocks.append(table(("layer", "type", "output", "parameters", "MAC"), zoo.layers(model.layers), right=(3, 4)))
     return [*blocks, *map(text, model.notes)]

@@ -29,7 +29,7 @@ def meta_autocast(lower: Any) -> Any:
     from torch.overrides import TorchFunctionMode
     from torch.utils._pytree import tree_map_only
 
-    copies: dict[int, Any] = {}
+    copies: dict[int, tuple[Any, Any]] = {}  # with the original, whose number nobody else may get meanwhile
 
     def lowered(tensor: Any) -> Any:
         if tensor.dtype is not torch.float32:
@@ -37,8 +37,8 @@ def meta_autocast(lower: Any) -> Any:
         if not (tensor.is_leaf and tensor.requires_grad):
             return tensor.to(lower)
         if id(tensor) not in copies:
-            copies[id(tensor)] = tensor.to(lower)
-        return copies[id(tensor)]
+            copies[id(tensor)] = (tensor, tensor.to(lower))
+        return copies[id(tensor)][1]
 
     def full(tensor: Any) -> Any:
         return tensor.float() if tensor.dtype is lower else tensor

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dltool.model_results import Fits, Memory, Model
 from dltool.render import zoo
+from dltool.render.terminal import predictions
 from dltool.render.terminal.page import Page
 from dltool.results import Report
 from dltool.units import significant
@@ -56,6 +57,8 @@ def _one(model: Model, page: Page) -> None:
         _memory(model.memory, page)
     if model.fits is not None:
         _fits(model.fits, page)
+    if model.predictions:
+        predictions.show(model.predictions, page)
     if model.layers:
         _layers(model, page)
     for note in model.notes:
