@@ -19,7 +19,8 @@ def only(name: str) -> AbstractContextManager[Any]:
         return nullcontext()
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    return sdpa_kernel([getattr(SDPBackend, BACKENDS[name])])
+    chosen: AbstractContextManager[Any] = sdpa_kernel([getattr(SDPBackend, BACKENDS[name])])
+    return chosen
 
 
 def refuse_unless_taken(name: str, doing: str, ask: Callable[[], object]) -> None:

@@ -101,12 +101,8 @@ def _bytes(tensors: Any) -> int:
 
 def _read(torch: Any, module: Any) -> int:
     """Tables that a product multiplies too, such as an embedding that is the head, are read whole."""
-    looked_up, multiplied = {}, {}
-    for layer in module.modules():
-        for parameter in layer._parameters.values():
-            if parameter is not None:
-                (looked_up if isinstance(layer, torch.nn.Embedding) else multiplied)[id(parameter)] = parameter.nbytes
-    return sum(multiplied.values())
+    layers = (layer for layer in module.modules() if not isinstance(layer, torch.nn.Embedding))
+    return _bytes(parameter for layer in layers for parameter in layer.parameters(recurse=False))
 
 
 def _kv_per_token(torch: Any, speaker: Speaker) -> int:

@@ -23,6 +23,7 @@ _SINGLE_S = 0.0066
 """Shorter steps are timed several to a sample: see `Plan.sample_s`."""
 _SINGLES, _SINGLES_S = 400, 1.0
 """Steps that are timed one by one for their percentiles: so many bear a p99, or what this time allows."""
+_SLOW_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +77,9 @@ def latencies(device: Device, step: Step, samples: Sequence[float]) -> tuple[Lat
 
 
 def singles(device: Device, step: Step, most: int, most_s: float) -> list[float]:
-    """Seconds of steps that are timed one by one, three at least."""
+    """Seconds of steps that are timed one by one, three at least unless they are slow."""
     times: list[float] = []
-    while len(times) < 3 or (len(times) < most and sum(times) < most_s):
+    while not times or (len(times) < 3 and sum(times) < _SLOW_S) or (len(times) < most and sum(times) < most_s):
         times.append(device.timer(step, 1))
     return times
 
@@ -105,7 +106,10 @@ def _notes(told: Told, median: float, parts: tuple[Part, ...]) -> list[str]:
     else:
         found = [whole(told, median, parts), "greedy, and nobody looks whether a text is at its end"]
     kept = f"{told.costs.kv_per_token / 2**10:g} KiB"
-    return [*found, f"KV cache {kept} a token of a sequence, {held(told.cache_bytes)} in all; weights {held(told.costs.weights)}"]
+    return [
+        *found,
+        f"KV cache {kept} a token of a sequence, {held(told.cache_bytes)} in all; weights {held(told.costs.weights)}",
+    ]
 
 
 def held(size: int) -> str:

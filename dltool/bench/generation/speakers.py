@@ -61,9 +61,13 @@ class Speaker:
         import transformers
 
         config, static = self.module.config, kind == "static"
-        most = {"max_cache_len": length} if static else {}
-        maker = transformers.StaticCache if static else transformers.DynamicCache
-        cache = TheirCache(lambda: maker(config=config, **most), static=static)
+
+        def empty() -> Any:
+            if static:
+                return transformers.StaticCache(config=config, max_cache_len=length)
+            return transformers.DynamicCache(config=config)
+
+        cache = TheirCache(empty, static=static)
         kinds = {type(layer).__name__ for layer in cache.theirs.layers}
         settable = all(hasattr(layer, "cumulative_length") for layer in cache.theirs.layers) or not static
         if not kinds <= set(_KEEPS_ALL) or not settable:
@@ -152,7 +156,7 @@ def _own_cache(module: Any) -> Any:
     if not callable(make):
         return None
     cache = make(1, 1)
-    keys = getattr(cache, "keys", None)
+    keys: Any = getattr(cache, "keys", None)
     return cache if hasattr(keys, "dim") and keys.dim() == 5 and hasattr(cache, "seen") else None
 
 

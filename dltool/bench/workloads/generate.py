@@ -61,7 +61,10 @@ class Generate:
 
     def _leave_out(self) -> None:
         """What makes no difference to a phase is as if it were not given: such cases are one."""
-        unused = {"decode": {"new": 0}, "prefill": {"new": 0, "compile": "no", "graph": "no"}}
+        unused: Mapping[str, Mapping[str, str | int]] = {
+            "decode": {"new": 0},
+            "prefill": {"new": 0, "compile": "no", "graph": "no"},
+        }
         for name, value in unused.get(self.phase, {}).items():
             object.__setattr__(self, name, value)  # frozen for all others
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dltool.cli.bench.against import Against
-from dltool.cli.bench.running import Budget, DeviceName, Dtypes, How, Settings, axes_of, cases_of, run
+from dltool.cli.bench.running import Budget, DeviceName, Dtypes, How, axes_of, cases_of, run
 from dltool.cli.common import DrawnOutput as Output
 from dltool.cli.common import guarded, names
 from dltool.errors import UsageError
@@ -31,7 +31,9 @@ def generate(
         list[str] | None,
         typer.Option("--context", help="Tokens of the prompt, and behind which one more is said.", metavar="N,.."),
     ] = None,
-    new: Annotated[list[str] | None, typer.Option("--new", help="Tokens to say after the prompt.", metavar="N,..")] = None,
+    new: Annotated[
+        list[str] | None, typer.Option("--new", help="Tokens to say after the prompt; 32 by default.", metavar="N,..")
+    ] = None,
     phase: Annotated[
         list[str] | None, typer.Option("--phase", help="prefill, decode, generate; all by default.", metavar="NAME,..")
     ] = None,
@@ -47,7 +49,10 @@ def generate(
         typer.Option("--compile", help="torch.compile of the decode step: no, default, max-autotune ...", metavar="MODE,.."),
     ] = None,
     graph: Annotated[bool, typer.Option("--graph", help="The decode step as a CUDA graph.")] = False,
-    set_: Settings = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Options of the models: layers=2,width=64.", metavar="KEY=VALUE,.."),
+    ] = None,
     device: DeviceName = None,
     budget: Budget = "60s",
 ) -> None:
