@@ -43,13 +43,15 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, kept: Tensor | None = None
     Args:
         q: (N, H, T, d).
         k, v: (N, G, S, d), where each of the G heads serves H / G heads of q.
-        kept: (N, S), 0 where a position is padding; None: none is.
+        kept: (N, S), 0 where a position is padding; or (N or 1, 1, T, S), True where a position is looked at, as it is; None:
+            nothing is padding, and the cache holds nothing but what was seen.
         dropout: of the attention weights.
 
     Returns: (N, H, T, d).
     """
     last, all_ = q.shape[2], k.shape[2]
-    mask = _mask(last, all_, kept, q) if kept is not None or 1 < last < all_ else None
+    whole = kept is not None and kept.dim() == 4
+    mask = kept if whole else _mask(last, all_, kept, q) if kept is not None or 1 < last < all_ else None
     served = q.shape[1] // k.shape[1]
     shared = {"enable_gqa": True} if served > 1 and q.is_cuda else {}
     if served > 1 and not shared:  # only CUDA has kernels that share heads; elsewhere copies are three times as fast

@@ -95,7 +95,7 @@ class GPT2Model(nn.Module):
     def forward(self, ids: Tensor, kept: Tensor | None, cache: KVCache | None) -> Tensor:
         """(N, T) -> (N, T, width)."""
         first = 0 if cache is None else cache.seen
-        places = torch.arange(first, first + ids.shape[1], device=ids.device)
+        places = torch.arange(ids.shape[1], device=ids.device) + first  # which may be a number on the device
         x = self.drop(self.wte(ids) + self.wpe(places))
         for block in self.h:
             x = block(x, kept, cache)
@@ -135,7 +135,7 @@ class GPT2LMHeadModel(nn.Module):
         Args:
             input_ids: the tokens; with a cache those after what it has seen.
             past_key_values: from `cache`; extended by these tokens.
-            attention_mask: (N, seen + T), 0 where a token is padding.
+            attention_mask: (N, seen + T), 0 where a token is padding; or the whole mask, see `causal_attention`.
         """
         x = self.transformer(input_ids, attention_mask, past_key_values)
         if past_key_values is not None:

@@ -138,7 +138,7 @@ class LlamaModel(nn.Module):
         """(N, T) -> (N, T, width)."""
         if places is None:
             first = 0 if cache is None else cache.seen
-            places = torch.arange(first, first + ids.shape[1], device=ids.device)[None]
+            places = (torch.arange(ids.shape[1], device=ids.device) + first)[None]  # it may be a number on the device
         x = self.embed_tokens(ids)
         angles = self.rotary.angles(places, self.head_width, x.dtype)
         for layer in self.layers:
@@ -194,7 +194,7 @@ class LlamaForCausalLM(nn.Module):
 
         Args:
             input_ids: the tokens; with a cache those after what it has seen.
-            attention_mask: (N, seen + T), 0 where a token is padding.
+            attention_mask: (N, seen + T), 0 where a token is padding; or the whole mask, see `causal_attention`.
             position_ids: (N, T), where the tokens stand; one after the other by default.
             past_key_values: from `cache`; extended by these tokens.
         """

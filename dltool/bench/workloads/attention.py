@@ -145,7 +145,7 @@ class Attention:
                     raise
                 reasons = [str(warning.message).partition(" (Triggered")[0].strip() for warning in said]
                 what = f"{'causal ' if self.causal == 'yes' else ''}{self.dtype} with head_dim {self.head_dim}"
-                raise CannotRun(f"{self.backend} refuses {what}: {_short(reasons or [_plain(error)])}",
+                raise CannotRun(f"{self.backend} refuses {what}: {short(reasons or [plain(error)])}",
                                 remedy="Choose another backend: --set backend=math") from None  # fmt: skip
 
     def _forward(self, torch: Any, qkv: Sequence[Any]) -> Any:
@@ -170,13 +170,14 @@ def _shape(model: str) -> tables.Row:
     return rows[model]
 
 
-def _plain(error: RuntimeError) -> str:
+def plain(error: RuntimeError) -> str:
     """What torch means: where a device has no such kernel at all, it supposes that somebody switched it off."""
     text = str(error)
     return "torch has none for this device" if text.startswith(("No viable backend", "No available kernel")) else text
 
 
-def _short(reasons: Sequence[str]) -> str:
+def short(reasons: Sequence[str]) -> str:
+    """Why a backend refuses, in a line."""
     return "; ".join(" ".join(reason.split())[:160] for reason in reasons[:2])
 
 
