@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dltool.bench.pipeline import augmentations, colour, decoding, geometry, images, loader, mixing
-from dltool.bench.pipeline.dataset import Order, Pictures, Recipe, chance_of, remade
+from dltool.bench.pipeline.dataset import Order, Pictures, Recipe, augmented_batch, chance_of, remade
 from dltool.bench.pipeline.folder import images_in
 from dltool.bench.pipeline.labels import labels_of
 from dltool.errors import CannotRun, UsageError
@@ -143,9 +144,7 @@ def test_a_mosaic_of_any_batch_shows_what_its_labels_say(count, side, seed):
 @pytest.mark.parametrize("name", augmentations.AUGMENTATIONS)
 def test_the_same_seed_gives_the_same(name):
     floats = torch.rand(6, 3, 18, 18, generator=chance_of(1))
-    first, again, other = (
-        augmentations.AUGMENTATIONS[name].apply(floats, labels(6), chance_of(seed))[0] for seed in (5, 5, 6)
-    )
+    first, again, other = (augmentations.AUGMENTATIONS[name].apply(floats, labels(6), chance_of(seed))[0] for seed in (5, 5, 6))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -192,9 +191,7 @@ def test_a_folder_with_whatever_people_keep_in_one(tmp_path):
     assert len(found.paths) == 4
     assert len(set(found.classes)) == 4
     assert found.broken == ("cut.jpg", "empty.png", "nowhere.jpg", "text.JPEG")
-    assert found.trouble == (
-        "4 of 8 images cannot be decoded and are left out: cut.jpg, empty.png, nowhere.jpg and 1 more"
-    )
+    assert found.trouble == ("4 of 8 images cannot be decoded and are left out: cut.jpg, empty.png, nowhere.jpg and 1 more")
     assert images_in(tmp_path, 3).told.split(":")[0].endswith("of 8, chosen at random")
 
 
@@ -248,6 +245,14 @@ def test_a_worker_makes_the_same_batches_as_this_process(eight, on_device):
     assert batch.images.nbytes == recipe.batch_bytes
 
 
+def test_augmenting_after_the_loader_is_the_same_as_in_it(eight):
+    late, early = (Recipe(images=eight, side=16, augment=("crop", "mosaic", "light", "mixup"), batch=4, on_device=which)
+                   for which in (True, False))  # fmt: skip
+    found, wanted = augmented_batch(remade(late, range(4)), late.augment, 0), remade(early, range(4))
+    assert torch.equal(found.images, wanted.images)
+    assert torch.equal(found.weights, wanted.weights)
+
+
 def test_epochs_begin_anew(eight):
     feed = loader.Feed(Recipe(images=eight, side=8, batch=2), loader.How(batches=2))
     assert [feed.next().places.tolist() for _ in range(3)] == [[2, 3], [0, 1], [2, 3]]
@@ -273,6 +278,6 @@ def test_a_file_that_goes_away_is_an_error_in_words(tmp_path):
     recipe = Recipe(images=images_in(tmp_path), side=8, batch=1)
     feed = loader.Feed(recipe, loader.How())
     for path in recipe.images.paths:
-        os.unlink(path)
+        Path(path).unlink()
     with pytest.raises(RuntimeError, match="No such file"):
         feed.next()

@@ -62,6 +62,8 @@ class Feed:
         """
         try:
             self.last = self._next()
+        except (EOFError, ConnectionError):  # its end of a pipe was closed
+            raise RuntimeError("a worker of the loader died") from None
         except (RuntimeError, OSError, ValueError) as error:
             text = str(error).strip() or type(error).__name__
             if any(word in text.lower() for word in _LACKING):

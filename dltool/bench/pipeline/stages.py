@@ -177,15 +177,16 @@ def _changed(stage: str, recipe: Recipe, where: str) -> Prepared:
     images = colour.as_floats(source[0]) if stage in AUGMENTATIONS and AUGMENTATIONS[stage].floats else source[0]
     classes = source[1]
     run = step_of(stage, images.to(where), classes.to(where))
-    given: list[Any] = []
+    given: Any = None
 
     def step() -> None:
+        nonlocal given
         with one_thread():
-            given[:] = [run()]
+            given = run()
 
     def verify() -> Verified:
         wanted = step_of(stage, images, classes)()
-        found = given[0].float().cpu()
+        found = given.float().cpu()
         if stage == "noise" and where != "cpu":  # a GPU draws other numbers
             return verified("the CPU's mean and deviation", _apart(found, wanted), 1e-2)
         return verified("the CPU from the same seed", (found - wanted.float()).abs().max(), 2e-2 if where != "cpu" else 1e-5)

@@ -163,7 +163,7 @@ def by_itself(run: Run) -> list[str]:
     """How many workers bring most of what there is to be had, and what an image's time goes to."""
     best = max(run.loader.values())
     enough = min(count for count, rate in run.loader.items() if rate >= _NEARLY * best)
-    found = [f"{_people(enough)} deliver{'s' if enough == 1 else ''} {_rate(run.loader[enough])}, the most{_within(run)}"]
+    found = [f"{_deliver(enough)} {_rate(run.loader[enough])}, the most{_within(run)}"]
     return [*found, *_dearest(run)]
 
 
@@ -183,12 +183,12 @@ def with_model(run: Run) -> list[str]:
     enough = min((count for count, (_, waited) in run.fed.items() if waited < _STARVES), default=None)
     if enough is None:
         found = [
-            f"the loader cannot feed this step{_within(run)}: {_people(most)} deliver{'s' if most == 1 else ''} "
+            f"the loader cannot feed this step{_within(run)}: {_deliver(most)} "
             f"{_rate(run.loader.get(most))} of {_rate(run.alone)}.",
             *(f"{text}." for text in _dearest(run)),
         ]
     else:
-        found = [f"the step takes {_rate(run.alone)}; {_people(enough)} deliver{'s' if enough == 1 else ''} "
+        found = [f"the step takes {_rate(run.alone)}; {_deliver(enough)} "
                  f"{_rate(run.loader.get(enough))}: enough{_starving(run, enough)}."]  # fmt: skip
     return [*found, *_shared(run, enough if enough is not None else most)]
 
@@ -224,6 +224,10 @@ def _dearest(run: Run) -> list[str]:
 
 def _people(count: int) -> str:
     return f"{count} worker" if count == 1 else f"{count} workers" if count else "the process itself"
+
+
+def _deliver(count: int) -> str:
+    return f"{_people(count)} deliver{'s' if count < 2 else ''}"
 
 
 def _rate(rate: float | None) -> str:
