@@ -27,6 +27,7 @@ OWNERS = {
     "rich": {"render"},
     "torch": {"bench", "models", "zoo"},
     "psutil": {"probe"},
+    "PIL": {"bench"},
     "platformdirs": {"store"},
     "pandas": set(),
     "matplotlib": {"render"},
@@ -81,7 +82,7 @@ def test_heavy_packages_stay_in_their_rooms(path):
             assert room(path) in OWNERS[package], f"{room(path)} imports {package}"
         if package == "torch" and (room(path) == "models" or path.parent.name == "tasks"):
             continue  # definitions, loaded when a model is built; test_light_commands_load_nothing_heavy sees to that
-        assert not (package in ("torch", "pynvml", "psutil", "pandas", "platformdirs") and top), (
+        assert not (package in ("torch", "pynvml", "psutil", "pandas", "platformdirs", "PIL") and top), (
             f"{name} at the top of {path.name}"
         )
 

@@ -51,7 +51,8 @@ class Workload(Protocol):
     """One kind of benchmark with its parameters.
 
     It may have properties more: `label` and `size`, what tells a case from its neighbours and how large it is, in short, where
-    its dtype and its parameters do not say so by themselves; `extra_s`, seconds that it may take beyond its plan, as compiling.
+    its dtype and its parameters do not say so by themselves; `extra_s`, seconds that it may take beyond its plan, as compiling;
+    and `threads`, how many of a CPU's processors it keeps busy where that is not all: 0 where other processes do the work.
     """
 
     @property
@@ -95,6 +96,7 @@ def support_of(workload: Any, device: Device, kernel: str | None = None, error: 
 
 
 _LARGEST = 2**40
+_MAY_BE_NONE = ("padding", "workers", "cpus")
 WORKLOADS: Registry[type[Any]] = Registry("workload", package="dltool.bench.workloads", entry_points="dltool.workloads")
 
 
@@ -140,7 +142,7 @@ def _value(name: str, text: str, kind: Any) -> object:
         number = int(text)
     except ValueError:
         number = 0
-    if not 0 < number < _LARGEST and not (name == "padding" and text.strip() == "0"):
+    if not 0 < number < _LARGEST and not (name in _MAY_BE_NONE and text.strip() == "0"):
         raise UsageError(
             f"`{name}={text}`: a positive whole number is wanted (below 2^40)", remedy=f"For example: --set {name}=4096"
         )

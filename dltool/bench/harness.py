@@ -152,6 +152,8 @@ def failed(name: str, workload: Workload, device: Device, reason: str) -> Measur
         params=parameters(workload),
         device=f"{device.name} {device.board.name}",
         dtype=workload.dtype,
+        label=getattr(workload, "label", ""),
+        size=getattr(workload, "size", ""),
         work=workload.work(),
         rate_unit=workload.rate_unit,
         settings={"harness": HARNESS_VERSION},

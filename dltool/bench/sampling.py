@@ -59,7 +59,10 @@ def sample(state: Run, prepared: Prepared) -> None:
     while _goes_on(state, hot_s - (state.clock() - began), hot_s):
         state.seconds.append(state.time(prepared.step))
     if state.device.kind == "cpu":
-        _notice_neighbours(state, state.clock() - began, time.process_time() - cpu_began)
+        threads = getattr(state.workload, "threads", None)
+        _notice_neighbours(
+            state, state.clock() - began, time.process_time() - cpu_began, state.device.threads if threads is None else threads
+        )
     if flush is not None and state.time_left():
         _sample_cold(state, prepared, flush, sampling_s * _COLD_SHARE)
 
@@ -106,9 +109,13 @@ def _sample_cold(state: Run, prepared: Prepared, flush: Callable[[], object], mo
         state.cold_s = statistics.median(found)
 
 
-def _notice_neighbours(state: Run, wall_s: float, cpu_s: float) -> None:
+def _notice_neighbours(state: Run, wall_s: float, cpu_s: float, threads: int) -> None:
     """A process that computes all the time gets all of its processors, unless others want them too."""
-    share = cpu_s / (wall_s * state.device.threads) if wall_s > 0 else 1.0
+    if not threads:  # other processes compute
+        return
+    share = cpu_s / (wall_s * threads) if wall_s > 0 else 1.0
     state.cpu_share = min(1.0, share)
     if 0 < share < 0.9:
-        state.warnings.append(f"got {share:.0%} of {state.device.threads} processors: other programs ran, or threads waited")
+        state.warnings.append(
+            f"got {share:.0%} of {threads} processor{'s' * (threads != 1)}: other programs ran, or threads waited"
+        )

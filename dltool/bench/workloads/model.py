@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dltool.bench import WORKLOADS, Prepared
+from dltool.bench.against_gemm import against_gemm
 from dltool.bench.devices import Device, import_torch
 from dltool.bench.networks import precision as precisions
 from dltool.bench.networks.backends import BACKENDS
 from dltool.bench.networks.precision import Precision
 from dltool.bench.workloads import kit
 from dltool.errors import CannotRun, DltoolError, UsageError
-from dltool.results import Work
+from dltool.results import Measurement, Work
 from dltool.zoo import inputs as descriptions
 from dltool.zoo import providers
 from dltool.zoo.memory import OPTIMIZERS
@@ -166,3 +167,8 @@ def default_cases(device: Device, suite: str) -> kit.Cases:
     from dltool.bench.networks import suites
 
     return suites.usual(device, suite)
+
+
+def concluded(rows: Sequence[Measurement]) -> list[Measurement]:
+    """Each step beside the best product of the same run."""
+    return against_gemm(rows)

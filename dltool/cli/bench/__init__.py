@@ -11,6 +11,7 @@ from dltool.cli.bench.ab import ab
 from dltool.cli.bench.against import Against
 from dltool.cli.bench.attention import attention
 from dltool.cli.bench.conv import conv
+from dltool.cli.bench.data import data
 from dltool.cli.bench.elementwise import elementwise
 from dltool.cli.bench.generate import generate
 from dltool.cli.bench.memory import memory
@@ -116,5 +117,5 @@ def gemm(
     run("bench gemm", suites.gemm, axes_of(dtype, set_), device, budget, out, how, against)
 
 
-for command in (memory, attention, conv, elementwise, model, generate, search, selftest, ab, reference):
+for command in (memory, attention, conv, elementwise, model, generate, data, search, selftest, ab, reference):
     app.command()(command)

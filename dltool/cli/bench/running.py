@@ -172,8 +172,7 @@ def _on_one(
     workers: Workers,
     out: Output,
 ) -> _Found:
-    from dltool.bench.against_gemm import against_gemm
-    from dltool.bench.against_triad import against_triad
+    from dltool.bench.conclusions import concluded
     from dltool.cli.bench.resuming import journal_of
 
     chosen = {_key(*case): case for case in suite(where, axes)}  # a case that is named twice is one
@@ -185,7 +184,7 @@ def _on_one(
     if journal.trouble:
         say(f"warning: this run could not be kept while it went on: {journal.trouble}", quiet=out.quiet)
     rows = [row for key in chosen if (row := measured.get(key) or journal.done.get(key)) is not None]
-    return _Found(rows=tuple(against_gemm(against_triad(rows))), boards=(where.board,), interrupted=interrupted)
+    return _Found(rows=tuple(concluded(rows)), boards=(where.board,), interrupted=interrupted)
 
 
 def _on_all_gpus(
