@@ -263,13 +263,20 @@ def test_epochs_begin_anew(eight):
 def test_too_little_shared_memory_is_told_before_and_after(eight, tmp_path, monkeypatch):
     recipe = Recipe(images=eight, side=224, batch=64)
     monkeypatch.setattr(loader, "free_bytes", lambda shared: 64 * 2**20)
-    with pytest.raises(CannotRun, match=r"2 workers .* need 147 MiB of shared memory; .* has 64 MiB free.*--shm-size"):
+    with pytest.raises(CannotRun, match=r"2 x 2 batches .* need 147 MiB of shared memory; .* has 64 MiB free.*--shm-size"):
         loader.Feed(recipe, loader.How(workers=2))
     small = Recipe(images=eight, side=8, batch=2)
     feed = loader.Feed(small, loader.How())
     died = RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that ...")
     monkeypatch.setattr(feed, "_next", lambda: (_ for _ in ()).throw(died))
     with pytest.raises(CannotRun, match=r"\(DataLoader worker \(pid 7\) is killed by signal: Bus error.*--ipc=host"):
+        feed.next()
+    late = RuntimeError("DataLoader timed out after 30 seconds")
+    monkeypatch.setattr(feed, "_next", lambda: (_ for _ in ()).throw(late))
+    with pytest.raises(RuntimeError, match="DataLoader timed out"):
+        feed.next()
+    monkeypatch.setattr(loader, "has_room", lambda *_: False)
+    with pytest.raises(CannotRun, match="shared memory"):
         feed.next()
 
 

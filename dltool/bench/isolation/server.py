@@ -82,22 +82,23 @@ def _serve(channel: socket.socket) -> None:
     if kind == b"r":
         send(channel, os.waitpid(receive(channel), 0)[1])
         return
+    server = os.getpid()
     child = os.fork()
     if child == 0:
         channel.close()
-        _be_child(*descriptors)
+        _be_child(server, *descriptors)
     for each in descriptors:
         os.close(each)
     send(channel, child)
 
 
-def _be_child(descriptor: int, errors: int) -> None:
+def _be_child(server: int, descriptor: int, errors: int) -> None:
     """Run calls until the caller closes the channel; never returns."""
     code = 1
     try:
         os.setsid()
         os.dup2(errors, sys.stderr.fileno() if sys.stderr else 2)
-        _die_with_parent()
+        _die_with(server)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with socket.socket(fileno=descriptor) as channel, suppress(EOFError, BrokenPipeError):
             while True:
@@ -126,9 +127,11 @@ def _answer(function: Any, arguments: tuple[Any, ...]) -> tuple[str, Any]:
         return "died", f"MemoryError: {error}".rstrip(": ")
 
 
-def _die_with_parent() -> None:
-    """Linux: whatever ends the server ends its children."""
+def _die_with(server: int) -> None:
+    """Linux: whatever ends the server ends its children; one that ended before this could be asked for does too."""
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, linux/prctl.h
+    if os.getppid() != server:
+        os._exit(1)

@@ -15,7 +15,7 @@ from dltool.units import gib
 _PATIENCE_S = 30.0
 """For one batch: a worker that could not hand it over, for lack of shared memory, never says so."""
 _SHARED = "/dev/shm"
-_LACKING = ("bus error", "no space left", "shared memory", "unable to write to file", "timed out")
+_LACKING = ("bus error", "no space left", "shared memory", "unable to write to file")
 _REMEDY = (
     "give it more (docker run --ipc=host or --shm-size=8g; in Kubernetes an emptyDir of medium Memory at /dev/shm), or take "
     "fewer workers, a smaller batch or prefetch 1"
@@ -66,7 +66,8 @@ class Feed:
             raise RuntimeError("a worker of the loader died") from None
         except (RuntimeError, OSError, ValueError) as error:
             text = str(error).strip() or type(error).__name__
-            if any(word in text.lower() for word in _LACKING):
+            late = "timed out" in text
+            if any(word in text.lower() for word in _LACKING) or (late and not has_room(self._recipe, self._how, self._shared)):
                 raise CannotRun(lacking(self._recipe, self._how, self._shared, text), remedy=_REMEDY) from None
             raise RuntimeError(text.splitlines()[-1]) from None  # the first lines say which worker, the last what happened
         return self.last
@@ -116,9 +117,14 @@ def refuse_without_room(recipe: Recipe, how: How, shared: str = _SHARED) -> None
     Raises:
         CannotRun: says how much is needed.
     """
-    free = free_bytes(shared)
-    if free is not None and needed_bytes(recipe, how) > free:
+    if not has_room(recipe, how, shared):
         raise CannotRun(lacking(recipe, how, shared), remedy=_REMEDY)
+
+
+def has_room(recipe: Recipe, how: How, shared: str = _SHARED) -> bool:
+    """Whether the batches in flight fit into what is free; so it is said where that is not known."""
+    free = free_bytes(shared)
+    return free is None or needed_bytes(recipe, how) <= free
 
 
 def free_bytes(shared: str) -> int | None:
@@ -135,7 +141,5 @@ def lacking(recipe: Recipe, how: How, shared: str, error: str = "") -> str:
     free = free_bytes(shared)
     has = "" if free is None else f"; {shared} has {gib(free)} free"
     said = f" ({error.strip().splitlines()[0][:120]})" if error.strip() else ""
-    return (
-        f"{how.workers} workers that make {how.prefetch} batches ahead need {gib(needed_bytes(recipe, how))} of shared memory"
-        f"{has}{said}: {_REMEDY}"
-    )
+    flying = f"{how.workers} x {how.prefetch} batches in flight (workers x prefetch)"
+    return f"{flying} need {gib(needed_bytes(recipe, how))} of shared memory{has}{said}: {_REMEDY}"

@@ -173,7 +173,7 @@ def _copy(recipe: Recipe, device: Device, *, pin: bool) -> Prepared:
 def _changed(stage: str, recipe: Recipe, where: str) -> Prepared:
     """An augmentation, or making floats; on a device held against the same on the CPU, there against itself anew."""
     source = stacked(_items(recipe, larger(recipe.side) if stage == "crop" else recipe.side))
-    step_of = _floats if stage == "floats" else _augmentation
+    step_of: Callable[[str, Any, Any], Callable[[], Any]] = _floats if stage == "floats" else _augmentation
     images = colour.as_floats(source[0]) if stage in AUGMENTATIONS and AUGMENTATIONS[stage].floats else source[0]
     classes = source[1]
     run = step_of(stage, images.to(where), classes.to(where))
