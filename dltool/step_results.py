@@ -35,6 +35,8 @@ class StepMemory(Struct, frozen=True, kw_only=True):
     """The most that torch's allocator had taken from the device."""
     process: int | None = None
     """The most that the process held: of the GPU by NVML, of a CPU what is resident beyond what the process began with."""
+    foreseen: int | None = None
+    """What was reckoned beforehand: of a text that is generated, weights and the cache of keys and values."""
 
 
 class Accuracy(Struct, frozen=True, kw_only=True):

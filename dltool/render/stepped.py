@@ -79,7 +79,7 @@ def _memory(step: ModelStep) -> str:
     held = step.memory
     if held is None:
         return ""
-    named = (("tensors", held.allocated), ("reserved", held.reserved), ("process", held.process))
+    named = (("tensors", held.allocated), ("reserved", held.reserved), ("process", held.process), ("foreseen", held.foreseen))
     told = [f"{name} {gib(size)}" for name, size in named if size]
     return f"memory at most: {', '.join(told)}" if told else ""
 
