@@ -21,7 +21,7 @@ from dltool.machine import Machine, read_bounded, refuse_long_numbers
 from dltool.model_results import Model
 from dltool.reference import Figure
 from dltool.shape_results import OwnShapes, Search
-from dltool.step_results import ModelStep
+from dltool.step_results import ModelStep, OutOfMemory
 
 SCHEMA = "dltool/report/1"
 ENVIRONMENT_SCHEMA = "dltool/env/1"
@@ -294,6 +294,8 @@ class Measurement(Struct, frozen=True, kw_only=True):
     not_run: str | None = None
     model: ModelStep | None = None
     """Of a step of a model: throughput, latency, where its time went, memory, utilisation."""
+    out_of_memory: OutOfMemory | None = None
+    """Of a model for which there was no memory: what would hold it, and what to change."""
 
 
 class SupportCell(Struct, frozen=True, kw_only=True):

@@ -85,6 +85,10 @@ class ModelStep(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     prediction: tuple[Prediction, ...] = ()
     """What the same step would do on other boards."""
+    search: BatchSearch | None = None
+    """How the batch was found, where it was to be the largest."""
+    curve: BatchCurve | None = None
+    """Of a sweep over batches, at the largest of them."""
 
 
 class BatchTry(Struct, frozen=True, kw_only=True):

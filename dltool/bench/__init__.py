@@ -52,7 +52,8 @@ class Workload(Protocol):
 
     It may have properties more: `label` and `size`, what tells a case from its neighbours and how large it is, in short, where
     its dtype and its parameters do not say so by themselves; `extra_s`, seconds that it may take beyond its plan, as compiling;
-    and `threads`, how many of a CPU's processors it keeps busy where that is not all: 0 where other processes do the work.
+    `threads`, how many of a CPU's processors it keeps busy where that is not all: 0 where other processes do the work; and
+    `out_of_memory(device, text)`, which explains that there was no memory for it.
     """
 
     @property

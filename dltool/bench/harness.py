@@ -120,6 +120,7 @@ def measure(
     sampler = Sampler(device, measure_clock=plan.sampling_s >= CLOCK_TIMED_FROM_S)
     verified: Verified | None = None
     not_run: str | None = None
+    no_memory: str | None = None
     prepared: Prepared | None
     try:
         state.workload, prepared, step_s = sizing.fitting_size(state)
@@ -138,10 +139,15 @@ def measure(
         raise Interrupted(result(name, state, sampler, None, None if state.seconds else "interrupted")) from None
     except CANNOT as error:
         not_run = why(error)
+        no_memory = str(error) if sizing.is_out_of_memory(error) else None
     finally:
         prepared = None  # the arrays go before the memory that they took is given back
         with contextlib.suppress(ImportError, RuntimeError):  # a GPU that failed cannot give anything back
             state.release()
+    explained = getattr(workload, "out_of_memory", None)
+    if no_memory is not None and explained is not None:
+        with contextlib.suppress(Exception):  # an explanation that fails costs itself alone
+            state.out_of_memory = explained(device, no_memory)
     return result(name, state, sampler, verified, not_run)
 
 
@@ -207,6 +213,7 @@ def result(name: str, state: Run, sampler: Sampler, verified: Verified | None, n
         overhead_s=max(0.0, state.clock() - state.began - sum(seconds) * state.steps),
         not_run=not_run,
         model=_with_energy(state.model, power_w),
+        out_of_memory=state.out_of_memory,
     )
     return explain(measured, device)
 

@@ -12,7 +12,7 @@ from dltool.bench.devices import Device
 from dltool.bench.plan import Plan
 from dltool.bench.timers import Step, Timer
 from dltool.results import Scalar, Work
-from dltool.step_results import ModelStep
+from dltool.step_results import ModelStep, OutOfMemory
 
 TICK_S = 1e-6
 """No step counts as shorter: below the tick of CUDA events (half of this) a single one reads as nothing."""
@@ -42,6 +42,7 @@ class Run:
     work: Work | None = None
     """What a step is found to do, where its workload does not know."""
     model: ModelStep | None = None
+    out_of_memory: OutOfMemory | None = None
 
     def time_left(self) -> bool:
         """Whether the case may still take time."""

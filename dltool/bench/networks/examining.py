@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from dltool.bench.devices import Device, Step
 from dltool.bench.networks import figures, launches, parts
 from dltool.bench.networks.making import Network
 from dltool.bench.plan import Plan
-from dltool.model_results import Flops
+from dltool.errors import DltoolError
+from dltool.model_results import Flops, Prediction
 from dltool.step_results import Accuracy, ModelStep, StepMemory
 from dltool.zoo import flops as counting
 from dltool.zoo.recorder import products_of
@@ -44,6 +45,8 @@ class Examined:
     build_s: float
     accuracy: Accuracy | None = None
     notes: list[str] = field(default_factory=list)
+    predicted: Callable[[float], tuple[Prediction, ...]]
+    """What a step that takes so many seconds here would take elsewhere."""
 
     def figures(self, seconds: Sequence[float]) -> ModelStep:
         """Everything that practitioners report of it."""
@@ -73,8 +76,16 @@ class Examined:
             build_s=self.build_s,
             launch_share=launches.waiting_share(made, self.step),
             accuracy=self.accuracy,
+            prediction=self._elsewhere(median),
             notes=tuple(self.notes),
         )
+
+    def _elsewhere(self, median: float | None) -> tuple[Prediction, ...]:
+        try:
+            return self.predicted(median) if median else ()
+        except (DltoolError, RuntimeError) as error:  # the measurement stands without it
+            self.notes.append(f"no prediction: {error}")
+            return ()
 
     def _single(self, seconds: Sequence[float], most_s: float) -> Sequence[float]:
         """Seconds of steps that were each waited for; on a CPU those of the samples, where a sample is one step."""

@@ -94,6 +94,11 @@ def subject_of(name: str, options: Mapping[str, str], description: str | None) -
     return of_source(providers.source(name), dict(options), description)
 
 
+def options_of(text: str) -> dict[str, str]:
+    """ "num_classes=10;width=8" taken apart."""
+    return dict(part.split("=", 1) for part in text.split(";") if part)
+
+
 def network(
     torch: Any, subject: Subject, device: Device, precision: Precision, *, batch: int, training: bool, weights: str = ""
 ) -> Network:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dltool import catalog
 from dltool.bench import Prepared
 from dltool.bench.devices import Device, Step
 from dltool.bench.networks import checking, examining, graphs, making
 from dltool.bench.networks.making import Network
 from dltool.bench.workloads import kit
+from dltool.model_results import Prediction
 from dltool.results import Verified, Work
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ def prepared(torch: Any, case: Model, device: Device) -> Prepared:
     before, began = examining.resident(), time.perf_counter()
     if device.kind == "cuda":
         torch.cuda.reset_peak_memory_stats(device.name)
-    subject = making.subject_of(case.model, _options(case.options), case.input or None)
+    subject = making.subject_of(case.model, making.options_of(case.options), case.input or None)
     made = making.network(torch, subject, device, case.how, batch=case.batch, training=case.training, weights=case.weights)
     known = checking.reference(made, training=case.training)
     formed = _training(case, made) if case.training else _inference(case, made)
@@ -35,7 +37,7 @@ def prepared(torch: Any, case: Model, device: Device) -> Prepared:
     looked = examining.Examined(
         made=made, step=formed.step, split=case.training and case.graph == "no", batch=case.batch, flops=flops,
         peak=kit.compute_peak(case.dtype, device), before_bytes=before, first_step_s=first_s, build_s=build_s,
-        notes=[formed.note] if formed.note else [],
+        notes=[formed.note] if formed.note else [], predicted=lambda seconds: predicted(case, made, seconds),
     )  # fmt: skip
 
     def verify() -> Verified:
@@ -89,6 +91,15 @@ def _eager(case: Model, made: Network, once: Callable[[], Any], note: str) -> _F
     return _Formed(graphs.captured(made, step) if case.graph == "yes" else step, lambda: left[0], note)
 
 
-def _options(text: str) -> dict[str, str]:
-    """ "num_classes=10;width=8" taken apart."""
-    return dict(part.split("=", 1) for part in text.split(";") if part)
+def predicted(case: Model, made: Network, seconds: float) -> tuple[Prediction, ...]:
+    """The same step on other boards, by what it took here where that is a GPU."""
+    from dltool.bench import prediction
+    from dltool.bench.networks.traffic import traffic_of
+
+    if not case.compare:
+        return ()
+    subject, unit = made.subject, examining.counted_units(made.subject, made.inputs, case.batch)
+    traffic = traffic_of(subject, case.batch, case.precision, case.mode, optimizer=case.optimizer, fused=bool(case.compile))
+    here = prediction.Here(board=made.device.board, seconds=seconds) if made.device.kind == "cuda" else None
+    boards = (catalog.board(name) for name in case.compare.split(";"))
+    return tuple(prediction.predict(traffic, one, here=here, unit=unit[0], units=unit[1]) for one in boards)

@@ -15,6 +15,7 @@ from dltool.bench.networks.precision import Precision
 from dltool.bench.workloads import kit
 from dltool.errors import CannotRun, DltoolError, UsageError
 from dltool.results import Measurement, Work
+from dltool.step_results import OutOfMemory
 from dltool.zoo import inputs as descriptions
 from dltool.zoo import providers
 from dltool.zoo.memory import OPTIMIZERS
@@ -54,6 +55,8 @@ class Model:
     """In place of the model's own, see `dltool.zoo.inputs`."""
     weights: str = ""
     """A file of them; empty: random."""
+    compare: str = ""
+    """Boards for which the same step is predicted, names of the catalogue joined by ";"."""
 
     def __post_init__(self) -> None:
         kit.check_choice("mode", self.mode, MODES)
@@ -155,6 +158,16 @@ class Model:
             raise CannotRun(
                 f"the model {self.model} raised {type(error).__name__}: {text}", remedy="Try it in Python first."
             ) from error
+
+    def out_of_memory(self, device: Device, text: str) -> OutOfMemory:
+        """What would hold the memory, and what to change."""
+        from dltool.bench.networks import making, out_of_memory
+
+        subject = making.subject_of(self.model, making.options_of(self.options), self.input or None)
+        return out_of_memory.explain(
+            subject, batch=self.batch, precision=self.precision, optimizer=self.optimizer, training=self.training,
+            available_bytes=device.free_bytes, error_text=text, device=device.kind,
+        )  # fmt: skip
 
     def _prepared(self, torch: Any, device: Device) -> Prepared:
         from dltool.bench.networks import preparing

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dltool.cli.bench.against import Against
 from dltool.cli.bench.running import Budget, DeviceName, How, Settings, axes_of, run
 from dltool.cli.common import DrawnOutput as Output
-from dltool.cli.common import guarded, names
+from dltool.cli.common import guarded, names, say
 from dltool.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dltool.bench.devices import Device
+    from dltool.bench.networks.expanding import Batches
     from dltool.bench.suites import Axes, Cases
 
-_OWN = ("model", "mode", "precision", "batch", "layout", "compile", "graph", "optimizer", "backend", "input", "weights")
+_OWN = (
+    "model",
+    "mode",
+    "precision",
+    "batch",
+    "layout",
+    "compile",
+    "graph",
+    "optimizer",
+    "backend",
+    "input",
+    "weights",
+    "compare",
+)
 """Parameters of the workload, which have options of their own or are not options of the model."""
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models as `dltool models` takes them.")]
 Suite = Annotated[
@@ -30,7 +46,12 @@ Precisions = Annotated[
     list[str] | None,
     typer.Option("--dtype", metavar="NAME,..", help="fp32, tf32, amp-fp16, amp-bf16, bf16, fp16, fp8, int8."),
 ]
-Batches = Annotated[str | None, typer.Option("--batch", metavar="N,..", help="Samples of a step; several are all measured.")]
+Samples = Annotated[
+    str | None,
+    typer.Option(
+        "--batch", metavar="N,..|sweep|max", help="Samples of a step; max: as many as fit; sweep: 1, 2, 4 .. up to that."
+    ),
+]
 ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Images with their channels innermost.")]
 Compiled = Annotated[
     str | None, typer.Option("--compile", metavar="MODE", help="torch.compile: default, reduce-overhead, max-autotune.")
@@ -47,6 +68,9 @@ Backends = Annotated[
 GivenInput = Annotated[
     str | None, typer.Option("--input", metavar="KIND:SIDES", help="What the model takes: float:N,3,224,224.")
 ]
+Compare = Annotated[
+    list[str] | None, typer.Option("--compare", metavar="BOARD", help="Also predict the step on this board; may be repeated.")
+]
 Weights = Annotated[str | None, typer.Option("--weights", metavar="FILE", help="A checkpoint; random weights by default.")]
 
 
@@ -59,7 +83,7 @@ def model(
     suite: Suite = None,
     mode: Modes = "infer",
     dtype: Precisions = None,
-    batch: Batches = None,
+    batch: Samples = None,
     channels_last: ChannelsLast = False,
     compile_: Compiled = None,
     graph: Graph = False,
@@ -67,6 +91,7 @@ def model(
     backend: Backends = None,
     input_: GivenInput = None,
     weights: Weights = None,
+    compare: Compare = None,
     set_: Settings = None,
     device: DeviceName = None,
     budget: Budget = "60s",
@@ -75,6 +100,9 @@ def model(
 
     Example: dltool bench model resnet50 bert_base --mode both --dtype amp-bf16 --batch 32
     """
+    from dltool import units
+
+    searched = _searched(batch)
     given = {
         "mode": ["infer", "train"] if mode == "both" else names([mode]),
         "precision": names(dtype),
@@ -87,10 +115,42 @@ def model(
         "input": [input_] if input_ else [],
         "weights": [weights] if weights else [],
         "options": _options(set_),
+        "compare": _boards(compare),
     }
     wanted = {name: values for name, values in given.items() if values}
     axes = {"model": _models(models, suite), **wanted}
-    run("bench model", _cases(suite), axes, device, budget, out, how, against)
+    batches = _batches(searched, units.parse_seconds(budget), out) if searched else None
+    run("bench model", _cases(suite, searched), axes, device, budget, out, how, against, batches)
+
+
+def _searched(batch: str | None) -> str:
+    """ "max" or "sweep", where the batch is to be found.
+
+    Raises:
+        UsageError: one of them beside numbers.
+    """
+    asked = names([batch] if batch else None)
+    found = [one for one in asked if one in ("max", "sweep")]
+    if found and len(asked) > 1:
+        raise UsageError(f"--batch {batch}: {found[0]} stands alone", remedy="For example: --batch sweep, or --batch 8,16,32")
+    return found[0] if found else ""
+
+
+def _batches(way: str, budget_s: float, out: Output) -> Batches:
+    from dltool.bench.networks.expanding import Batches
+
+    return Batches(way, max(1.0, budget_s / 30), lambda text: say(f"looking for {text}", quiet=out.quiet))
+
+
+def _boards(asked: list[str] | None) -> list[str]:
+    """The catalogue's names of boards, as one text.
+
+    Raises:
+        UsageError: a name leads nowhere, or to several boards.
+    """
+    from dltool import names as boards
+
+    return [";".join(boards.find(name).name for name in asked)] if asked else []
 
 
 def _models(models: list[str] | None, suite: str | None) -> list[str]:
@@ -120,10 +180,11 @@ def _options(settings: list[str] | None) -> list[str]:
     return [";".join(f"{name}={values[0]}" for name, values in found.items())] if found else []
 
 
-def _cases(suite: str | None):  # type: ignore[no-untyped-def]
+def _cases(suite: str | None, searched: str) -> Callable[[Any, Axes], Cases]:
     def cases(where: Device, axes: Axes) -> Cases:
         from dltool.bench.networks import suites
 
-        return suites.chosen(where, axes, suite)
+        asked = {**axes, "batch": ["1"]} if searched else axes
+        return suites.chosen(where, asked, suite)
 
     return cases

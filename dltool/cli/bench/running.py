@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dltool.bench.devices import Device
     from dltool.bench.isolation.workers import Workers
     from dltool.bench.journal import Journal
+    from dltool.bench.networks.expanding import Batches
     from dltool.bench.plan import Plan
     from dltool.catalog import Board
     from dltool.machine import Machine
@@ -126,10 +127,11 @@ def run(
     out: Output,
     how: How | None = None,
     against: Against | None = None,
+    batches: Batches | None = None,
 ) -> None:
     """Measure a suite, each case in a process of its own; on Ctrl-C, show and keep what there is.
 
-    A baseline is read before anything is measured, and compared with at the end.
+    A baseline is read before anything is measured, and compared with at the end. `batches` finds those of models first.
     """
     from dltool import probe, redact, units
     from dltool.bench.isolation.workers import Workers
@@ -145,7 +147,8 @@ def run(
         if how.all_gpus:
             found = _on_all_gpus(suite, axes, machine, budget_s, how, workers, out)
         else:
-            found = _on_one(command, suite, axes, find(device, machine, workers), budget_s, how, workers, out)
+            where = find(device, machine, workers)
+            found = _on_one(command, suite, axes, where, budget_s, how, workers, out, batches)
     shown = redact.redact(machine, probe.redactor(machine))
     result = report(command, machine=shown, boards=found.boards, interrupted=found.interrupted, measurements=found.rows)
     result = against.judge(result, baseline)
@@ -171,11 +174,15 @@ def _on_one(
     how: How,
     workers: Workers,
     out: Output,
+    batches: Batches | None = None,
 ) -> _Found:
     from dltool.bench.conclusions import concluded
     from dltool.cli.bench.resuming import journal_of
 
-    chosen = {_key(*case): case for case in suite(where, axes)}  # a case that is named twice is one
+    cases = suite(where, axes)
+    if batches is not None:
+        cases = batches.expand(cases, where, workers)
+    chosen = {_key(*case): case for case in cases}  # a case that is named twice is one
     journal = journal_of(command, axes, where, len(chosen), resume=how.resume, quiet=out.quiet)
     left = {key: case for key, case in chosen.items() if key not in journal.done}
     share = budget_s * len(left) / max(1, len(chosen))
@@ -184,7 +191,8 @@ def _on_one(
     if journal.trouble:
         say(f"warning: this run could not be kept while it went on: {journal.trouble}", quiet=out.quiet)
     rows = [row for key in chosen if (row := measured.get(key) or journal.done.get(key)) is not None]
-    return _Found(rows=tuple(concluded(rows)), boards=(where.board,), interrupted=interrupted)
+    told = tuple(concluded(rows))
+    return _Found(rows=told if batches is None else batches.conclude(told), boards=(where.board,), interrupted=interrupted)
 
 
 def _on_all_gpus(

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from dltool.render import measured, stepped
 from dltool.render.measured import as_percent, name, size
+from dltool.render.terminal import batches, curve, out_of_memory, predictions
 from dltool.render.terminal.page import Page
 from dltool.results import Measurement, Report
 
@@ -69,6 +70,7 @@ def show(report: Report, page: Page) -> None:
         figures = [place for place, column in enumerate(columns, start=1) if column.figure]
         page.table([workload, *(column.title for column in columns)], rows, right=figures)
     _remarks(report, page)
+    _of_models(report.measurements, page)
     _seen(report.measurements, page)
     if report.interrupted:
         page.line()
@@ -120,6 +122,23 @@ def _remarks(report: Report, page: Page) -> None:
             continue
         for place, line in enumerate(lines):
             page.labelled(f"{label if place == 0 else '':<{wide}}", line, indent=0, label_style=style)
+
+
+def _of_models(cases: Sequence[Measurement], page: Page) -> None:
+    """Below the table: how the batch was found and what it does, predictions for other boards, and what had no memory."""
+    for case in cases:
+        step, none = case.model, case.out_of_memory
+        blocks = [
+            batches.lines(step.search, page.width) if step is not None and step.search is not None else [],
+            curve.lines(step.curve, page.width) if step is not None and step.curve is not None else [],
+            out_of_memory.lines(none, page.width) if none is not None else [],
+        ]
+        for block in filter(None, blocks):
+            page.line()
+            for line in block:
+                page.line(line)
+        if step is not None:
+            predictions.show(step.prediction, page, indent=0)
 
 
 def _details(case: Measurement, report: Report, page: Page) -> list[str]:
