@@ -115,6 +115,7 @@ def hide(monkeypatch):
 def test_fp32_is_as_eager(backend, name, device):
     model, inputs = small(name)
     found = built(backend, model, inputs, device=device, precision="fp32")
+    assert found.step.__self__ is found.outputs.__self__  # a step alone keeps the memory that it writes to
     found.step()
     assert accuracy(found.outputs(), eager(model, inputs), against="eager").relative_error < AS_EAGER
     assert "fp32" in found.note

@@ -146,17 +146,16 @@ class _Bound:
 
         kind, _, index = device.partition(":")
         self._place = (kind, int(index or 0))
-        self._session = session
         self._binding = session.io_binding()
         self._inputs = [tensor.to(torch.device(device)).contiguous() for tensor in inputs]
         for given, tensor in zip(session.get_inputs(), self._inputs, strict=True):
             self._bind(self._binding.bind_input, given, tensor)
         self._written = [self._output(told, torch, device) for told in session.get_outputs()]
-        self.step = self._step()
+        self._run = session.run_with_iobinding
 
-    def _step(self) -> Callable[[], object]:
-        run, binding = self._session.run_with_iobinding, self._binding
-        return lambda: run(binding)
+    def step(self) -> object:
+        """One inference. Whoever holds this method holds the tensors too: the binding knows their addresses alone."""
+        return self._run(self._binding)
 
     def _bind(self, bind: Callable[..., object], told: Any, tensor: Tensor) -> None:
         bind(told.name, *self._place, _TYPES[told.type][1], tuple(tensor.shape), tensor.data_ptr())
