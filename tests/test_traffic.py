@@ -17,6 +17,7 @@ from dltool.bench.networks.traffic_bytes import size
 from dltool.bench.traffic import Operation
 from dltool.errors import UsageError
 from dltool.zoo import flops
+from dltool.zoo.autocast import meta_autocast
 from dltool.zoo.entries import entry
 from dltool.zoo.subject import Subject, of_entry, of_zoo
 
@@ -176,8 +177,13 @@ def test_mixed_precision_multiplies_in_the_lower_type() -> None:
     assert ops["fp16"] > 20 * ops["fp32"]
 
 
-def test_inference_in_mixed_precision_of_layers_that_hand_on_views_of_their_weights() -> None:
-    assert traffic_of(small("gpt2"), 2, "amp-bf16", "infer").found_on == "meta"
+def test_autocast_takes_no_view_of_a_weight_for_another() -> None:
+    """Views of a weight come and go, and a new one may lie where an old one lay."""
+    weight = nn.Parameter(torch.empty(8 * 6, device=META))
+    with torch.no_grad(), meta_autocast(torch.bfloat16):
+        for wide in (2, 3, 4, 6, 8, 12) * 5:
+            given = torch.empty(5, wide, device=META)
+            assert functional.linear(given, weight.view(48 // wide, wide)).shape == (5, 48 // wide)
 
 
 def test_tf32_is_said_of_products_in_fp32() -> None:
