@@ -12,6 +12,7 @@ from dltool.cli.bench.against import Against
 from dltool.cli.bench.attention import attention
 from dltool.cli.bench.conv import conv
 from dltool.cli.bench.elementwise import elementwise
+from dltool.cli.bench.learning import learn
 from dltool.cli.bench.memory import memory
 from dltool.cli.bench.reference import reference
 from dltool.cli.bench.running import Budget, DeviceName, Dtypes, How, Settings, axes_of, run
@@ -114,5 +115,5 @@ def gemm(
     run("bench gemm", suites.gemm, axes_of(dtype, set_), device, budget, out, how, against)
 
 
-for command in (memory, attention, conv, elementwise, search, selftest, ab, reference):
+for command in (memory, attention, conv, elementwise, search, selftest, ab, reference, learn):
     app.command()(command)
