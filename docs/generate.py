@@ -30,7 +30,7 @@ COMMANDS = (
     *("doctor", "snapshot", "compat", "gpu-info"),
     *("setup", "setup plan", "setup export", "setup create", "setup list", "setup remove", "setup freeze", "setup clone"),
     *("bench", "bench quick", "bench standard", "bench full", "bench gemm", "bench memory", "bench attention", "bench conv"),
-    *("bench elementwise", "bench search", "bench selftest", "bench ab", "bench reference"),
+    *("bench elementwise", "bench search", "bench selftest", "bench ab", "bench reference", "bench learn"),
     "models",
     *("report", "report list", "report show", "report compare"),
 )

@@ -97,7 +97,7 @@ def _batch(path: Path, most: int) -> Samples:
     import torch
 
     found = unpickling.load(path)
-    data, labels = (found.get(key) for key in (b"data", b"labels")) if isinstance(found, dict) else (None, None)
+    data, labels = _parts(found)
     good = isinstance(data, numpy.ndarray) and data.dtype == numpy.uint8 and data.ndim == 2 and data.shape[1] == 3072
     if not good or not isinstance(labels, list) or len(labels) != len(data):
         raise UsageError(f"{path} is no batch of CIFAR-10", remedy=_REMEDY)
@@ -105,6 +105,11 @@ def _batch(path: Path, most: int) -> Samples:
         raise UsageError(f"{path} has labels that are none of CIFAR-10's", remedy=_REMEDY)
     pictures = torch.from_numpy(numpy.array(data[:most])).view(-1, 3, 32, 32).float() / 255
     return Samples((pictures,), torch.tensor(labels[:most]))
+
+
+def _parts(found: Any) -> tuple[Any, Any]:
+    """Images and labels of a batch; None where there are none."""
+    return (found.get(b"data"), found.get(b"labels")) if isinstance(found, dict) else (None, None)
 
 
 def _classes(folder: Path) -> tuple[Samples, Samples] | None:
