@@ -16,6 +16,7 @@ from msgspec import Struct
 from dltool.catalog import Architecture, Board, NumberFormat
 from dltool.differences import Comparison, Gate, Selftest
 from dltool.errors import ExitCode, UsageError
+from dltool.learning_results import Learning
 from dltool.machine import SCHEMA as MACHINE_SCHEMA
 from dltool.machine import Machine, read_bounded, refuse_long_numbers
 from dltool.model_results import Model
@@ -296,6 +297,8 @@ class Measurement(Struct, frozen=True, kw_only=True):
     """Of a step of a model: throughput, latency, where its time went, memory, utilisation."""
     out_of_memory: OutOfMemory | None = None
     """Of a model for which there was no memory: what would hold it, and what to change."""
+    learning: Learning | None = None
+    """Of a training: whether it learns as fp32 does."""
 
 
 class SupportCell(Struct, frozen=True, kw_only=True):
@@ -664,6 +667,8 @@ class Report(Struct, frozen=True, kw_only=True):
             return ExitCode.FINDINGS
         checked = [*(case.verified for case in self.measurements), *(cell.verified for cell in self.support)]
         if not all(verified.ok for verified in checked if verified is not None):
+            return ExitCode.FINDINGS
+        if any(case.learning is not None and not case.learning.ok for case in self.measurements):
             return ExitCode.FINDINGS
         if self.compat is not None and self.compat.verdict == "error":
             return ExitCode.FINDINGS

@@ -30,8 +30,8 @@ COMMANDS = (
     *("doctor", "snapshot", "compat", "gpu-info"),
     *("setup", "setup plan", "setup export", "setup create", "setup list", "setup remove", "setup freeze", "setup clone"),
     *("bench", "bench quick", "bench standard", "bench full", "bench gemm", "bench memory", "bench attention", "bench conv"),
-    *("bench elementwise", "bench model", "bench generate", "bench data", "bench search", "bench selftest", "bench ab"),
-    "bench reference",
+    *("bench elementwise", "bench model", "bench generate", "bench learn", "bench data", "bench search", "bench selftest"),
+    *("bench ab", "bench reference"),
     "models",
     *("report", "report list", "report show", "report compare"),
 )

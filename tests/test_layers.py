@@ -12,7 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "dltool"
 LAYERS = {
     "errors": 0, "differences": 1, "units": 1, "lang": 1, "callable_module": 1, "tables": 1, "toml": 1, "explanation": 1,
-    "texts": 2, "registry": 2, "shape_results": 2, "model_results": 2, "nvml": 2, "child": 2, "cpu_clock": 2, "numerics": 2,
+    "texts": 2, "registry": 2, "shape_results": 2, "model_results": 2, "learning_results": 2, "nvml": 2, "child": 2,
+    "cpu_clock": 2, "numerics": 2,
     "machine": 3, "catalog": 3, "step_results": 3,
     "names": 4, "peaks": 4, "redact": 4, "roofline": 4, "selection": 4, "reference": 4,
     "live": 5, "systems": 5, "results": 5, "compat": 6, "known_errors": 6, "measured_roofline": 6, "zoo": 6,

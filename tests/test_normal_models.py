@@ -31,7 +31,7 @@ def measured(
     """A measurement as `bench model` makes it."""
     return Measurement(
         workload="model",
-        params={"name": name, "mode": mode, "precision": precision, "batch": batch, **params},
+        params={"model": name, "mode": mode, "precision": precision, "batch": batch, **params},
         device="cuda:0",
         dtype=precision.removeprefix("amp-"),
         settings={"torch": "2.13.0"},

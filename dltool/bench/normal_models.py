@@ -45,7 +45,7 @@ def normal_model(measurement: Measurement, board: Board) -> Normal:
     step = measurement.model
     if step is None or step.throughput is None:
         return Normal(verdict="unknown", text="no throughput was measured")
-    name, mode = str(measurement.params.get("name", "")), str(measurement.params.get("mode", ""))
+    name, mode = str(measurement.params.get("model", "")), str(measurement.params.get("mode", ""))
     what = f"{board.name}, {name} {mode} in {precision_here(measurement)}"
     models = _models(measurement)
     found = [one for model in models if model.comparable for one in _of(model, board, measurement, step)]
@@ -71,7 +71,7 @@ def _models(measurement: Measurement) -> list[Counterpart]:
 
 def _named(measurement: Measurement) -> tuple[str, Mapping[str, str]]:
     """Name and options: of parameters of these names, or written together: bert_base(head=pretraining)."""
-    name, _, rest = str(measurement.params.get("name", "")).partition("(")
+    name, _, rest = str(measurement.params.get("model", "")).partition("(")
     given = str(measurement.params.get("options") or "") or rest.removesuffix(")")
     return name, options_of(given)
 

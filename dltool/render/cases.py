@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dltool.lang import tr
+from dltool.learning_results import Learning
 from dltool.machine import Machine
 from dltool.render import verdicts, words
 from dltool.results import Evidence, Finding, Measurement, Remedy, Report, Status, SupportCell
@@ -121,6 +122,8 @@ def _measured(measurement: Measurement) -> Finding:
     name = f"bench-{one_line(measurement.workload)}"
     if measurement.not_run:
         return Finding(id=name, status=Status.SKIP, summary=f"not run: {measurement.not_run}")
+    if measurement.learning is not None:
+        return _learnt(name, measurement.learning)
     facts = {
         "rate": rate(measurement.rate, measurement.rate_unit),
         "share of peak": percent(measurement.share_of_peak),
@@ -144,6 +147,23 @@ def _measured(measurement: Measurement) -> Finding:
         )
     share = f", {facts['share of peak']} of peak" if measurement.share_of_peak is not None else ""
     return Finding(id=name, status=Status.PASS, summary=f"{facts['rate']}{share}", why=why, evidence=evidence)
+
+
+def _learnt(name: str, found: Learning) -> Finding:
+    """A training as a finding."""
+    evidence = [Evidence(fact=fact, value=value, read_from="measured") for fact, value in found.metrics.items()]
+    if found.ok:
+        return Finding(id=name, status=Status.PASS, summary=found.verdict, evidence=tuple(evidence))
+    remedy = Remedy(text="Do not train here in this number format. See what is wrong with the device: dltool doctor --probe")
+    summary = f"{found.verdict}: {found.reasons[0]}" if found.reasons else found.verdict
+    return Finding(
+        id=name,
+        status=Status.FAIL,
+        summary=summary,
+        why="; ".join(found.reasons),
+        evidence=tuple(evidence),
+        remedies=(remedy,),
+    )
 
 
 def remarks(measurement: Measurement) -> list[str]:

@@ -13,7 +13,7 @@ from dltool.differences import Comparison, Selftest
 from dltool.lang import tr
 from dltool.model_results import Model
 from dltool.reference import Figure
-from dltool.render import FORMATS, Style, measured, predictions, stepped, verdicts, words, zoo
+from dltool.render import FORMATS, Style, learning, measured, predictions, stepped, verdicts, words, zoo
 from dltool.render.cases import (
     about,
     case_name,
@@ -79,8 +79,10 @@ def render(report: Report, style: Style) -> str:
         blocks += _figures(report.figures)
     if report.support:
         blocks += _support(report.support)
-    if report.measurements:
-        blocks += _measurements(report.measurements)
+    if timed := learning.others(report):
+        blocks += _measurements(timed)
+    if trained := learning.rows(report):
+        blocks += _learning(trained)
     if report.comparisons:
         blocks += _comparisons(report.comparisons)
     if report.selftest:
@@ -318,6 +320,11 @@ def _measurements(measurements: Sequence[Measurement]) -> list[str]:
         for case in measurements
     ]
     return ["### Measurements", table(head, rows, right=(1, 2, 3, 5, 6, 7))]
+
+
+def _learning(cases: Sequence[Measurement]) -> list[str]:
+    rows = [(*learning.row(case), "; ".join(learning.reasons(case))) for case in cases]
+    return ["### Trainings", table((*learning.HEAD, "why"), rows, right=(3, 4, 5))]
 
 
 def _support(cells: Sequence[SupportCell]) -> list[str]:

@@ -39,6 +39,9 @@ def _parts(report: Report, *, verbose: bool) -> Iterator[str]:
     if report.figures:
         yield "figures"
     in_turn = compared and report.comparisons[0].method == "interleaved"  # A and B are rows of one comparison
-    if report.measurements and not in_turn:
+    learnt = [measurement.workload == "learn" for measurement in report.measurements]
+    if not all(learnt) and not in_turn:
         yield "measurements"
+    if any(learnt):
+        yield "learning"
     yield from (name for name in ("searches", "own_shapes", "comparisons", "selftest") if getattr(report, name))

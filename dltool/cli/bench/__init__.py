@@ -14,6 +14,7 @@ from dltool.cli.bench.conv import conv
 from dltool.cli.bench.data import data
 from dltool.cli.bench.elementwise import elementwise
 from dltool.cli.bench.generate import generate
+from dltool.cli.bench.learning import learn
 from dltool.cli.bench.memory import memory
 from dltool.cli.bench.model import model
 from dltool.cli.bench.reference import reference
@@ -117,5 +118,5 @@ def gemm(
     run("bench gemm", suites.gemm, axes_of(dtype, set_), device, budget, out, how, against)
 
 
-for command in (memory, attention, conv, elementwise, model, generate, data, search, selftest, ab, reference):
+for command in (memory, attention, conv, elementwise, model, generate, learn, data, search, selftest, ab, reference):
     app.command()(command)
