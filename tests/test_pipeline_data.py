@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pipeline_cases
 import pytest
 from bench_cpu import FAST, cpu_device
@@ -244,6 +245,15 @@ def test_variants_are_compared_only_as_far_as_the_run_can_tell():
     found = told(usual, row("loader", 101.0, workers=2, prefetch=4), row("loader", 50.0, workers=2, persistent="no"))
     assert found["2 workers, prefetch 4"] == "not told apart from 2 workers by this run"
     assert found["2 workers, restarted"].endswith("of 16 images here; 0.5 times 2 workers")
+
+
+def test_a_verdict_from_few_samples_says_so():
+    few = msgspec.structs.replace(row("loader", 100.0, workers=1), ci95_s=None)
+    step, fed = row("step", 50.0, model="alexnet"), row("together", 50.0, 0.0, workers=1, model="alexnet")
+    assert told(few)["1 worker"].startswith("from too few samples to be sure (give a larger --budget); 1 worker delivers")
+    assert told(few, step, fed)["alexnet alone"].startswith(
+        "from too few samples to be sure (give a larger --budget): the step"
+    )
 
 
 def test_rows_that_did_not_run_and_other_workloads_stay_as_they_are():
