@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pipeline_cases
 import pytest
 from bench_cpu import FAST, cpu_device
@@ -246,6 +247,15 @@ def test_variants_are_compared_only_as_far_as_the_run_can_tell():
     assert found["2 workers, restarted"].endswith("of 16 images here; 0.5 times 2 workers")
 
 
+def test_a_verdict_from_few_samples_says_so():
+    few = msgspec.structs.replace(row("loader", 100.0, workers=1), ci95_s=None)
+    step, fed = row("step", 50.0, model="alexnet"), row("together", 50.0, 0.0, workers=1, model="alexnet")
+    assert told(few)["1 worker"].startswith("from too few samples to be sure (give a larger --budget); 1 worker delivers")
+    assert told(few, step, fed)["alexnet alone"].startswith(
+        "from too few samples to be sure (give a larger --budget): the step"
+    )
+
+
 def test_rows_that_did_not_run_and_other_workloads_stay_as_they_are():
     rows = [row("loader", None, workers=1), row("step", None, model="resnet18")]
     assert verdict.concluded(rows) == rows
@@ -293,7 +303,7 @@ def test_bad_input_is_refused_before_anything_is_measured(arguments, text, tmp_p
 
 def test_the_command(folder, tmp_path):
     (folder / "broken.jpg").write_text("no image")
-    small = ["--size", "16", "--batch", "4", "--workers", "0,1", "--augment", "flip"]
+    small = ["--size", "16", "--batch", "4", "--workers", "1", "--augment", "flip"]
     run = dltool("--folder", str(folder), *small, "--budget", "3s", "--json", "-q", home=tmp_path)
     (folder / "broken.jpg").unlink()
     assert run.returncode == 0, run.stderr

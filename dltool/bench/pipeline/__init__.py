@@ -10,6 +10,7 @@ loader.py         a DataLoader, and what its failures mean
 feeding.py        batches on the device, copied while the step before computes
 stages.py         each stage as a step of its own
 training.py       a step of a model, and a step with its data
+checks.py         whether batches and steps are right
 figures.py        samples as the figures of a step
 choice.py         which parts a run measures
 verdict.py        which side starves, and how many workers suffice (pure)

@@ -38,6 +38,8 @@ class Run:
     """The rows of the sweep behind `loader`."""
     cpus: int
     on_gpu: bool
+    few: bool
+    """Whether a rate that the verdict rests on has too few samples for an interval."""
 
     @property
     def image_s(self) -> float:
@@ -69,6 +71,7 @@ def read(rows: Sequence[Measurement]) -> Run:
         usual={_workers(row): row for row in sweep if row.params["stage"] == "loader"},
         cpus=max((int(row.params["cpus"] or 0) for row in counted), default=0),
         on_gpu=on_gpu,
+        few=any(row.ci95_s is None for row in sweep if row.params["stage"] in ("loader", "step", "together")),
     )
 
 
@@ -164,7 +167,7 @@ def by_itself(run: Run) -> list[str]:
     best = max(run.loader.values())
     enough = min(count for count, rate in run.loader.items() if rate >= _NEARLY * best)
     found = [f"{_deliver(enough)} {_rate(run.loader[enough])}, the most{_within(run)}"]
-    return [*found, *_dearest(run)]
+    return [*_doubtful(run), *found, *_dearest(run)]
 
 
 def _told_together(row: Measurement, run: Run) -> str:
@@ -190,7 +193,13 @@ def with_model(run: Run) -> list[str]:
     else:
         found = [f"the step takes {_rate(run.alone)}; {_deliver(enough)} "
                  f"{_rate(run.loader.get(enough))}: enough{_starving(run, enough)}."]  # fmt: skip
-    return [*found, *_shared(run, enough if enough is not None else most)]
+    doubt = [f"{text}:" for text in _doubtful(run)]
+    return [*doubt, *found, *_shared(run, enough if enough is not None else most)]
+
+
+def _doubtful(run: Run) -> list[str]:
+    """Few samples make no sure verdict."""
+    return ["from too few samples to be sure (give a larger --budget)"] if run.few else []
 
 
 def _starving(run: Run, enough: int) -> str:

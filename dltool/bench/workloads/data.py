@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from dltool.bench import WORKLOADS, Prepared, verified
+from dltool.bench import WORKLOADS, Prepared
 from dltool.bench.devices import Device, import_torch
-from dltool.bench.pipeline import feeding, figures, images, loader, stages, training, verdict
+from dltool.bench.pipeline import checks, feeding, figures, images, loader, stages, training, verdict
 from dltool.bench.pipeline.augmentations import parse
 from dltool.bench.pipeline.dataset import Recipe, remade
 from dltool.bench.pipeline.folder import Images
 from dltool.bench.workloads.kit import check_choice
-from dltool.results import Measurement, Verified, Work
+from dltool.results import Measurement, Work
 from dltool.step_results import ModelStep
 
 WHOLE = ("loader", "step", "together")
@@ -169,7 +169,7 @@ class Data:
 
         return Prepared(
             feed.epoch if self.persistent == "no" else turn,
-            lambda: _as_made_here(feed, self.recipe),
+            lambda: checks.as_made_here(feed, self.recipe),
             examine=partial(self._found, started_s=feed.started_s),
         )
 
@@ -179,7 +179,7 @@ class Data:
         pictures = batch.images if batch else torch.rand(self.batch, self.channels, self.side, self.side)
         pictures = pictures.to(device.name)
         train = training.Training(self.model, pictures, device)
-        return Prepared(training.repeated(train, pictures), lambda: _learns(train), examine=self._found)
+        return Prepared(training.repeated(train, pictures), lambda: checks.learns(train), examine=self._found)
 
     def _together(self, device: Device) -> Prepared:
         torch = import_torch()
@@ -199,7 +199,7 @@ class Data:
             waited = statistics.median(waits[-len(seconds) :])
             return self._found(seconds, started_s=feed.started_s, waited_s=waited)
 
-        return Prepared(turn, lambda: _learns(train), examine=examine)
+        return Prepared(turn, lambda: checks.learns(train), examine=examine)
 
     def _found(
         self,
@@ -211,20 +211,6 @@ class Data:
     ) -> ModelStep:
         images = self.batch * self.batches
         return figures.step_of(seconds, images, self.batch, started_s=started_s, waited_s=waited_s, notes=notes)
-
-
-def _as_made_here(feed: loader.Feed, recipe: Recipe) -> Verified:
-    """The last batch that came against the same one, made in this process."""
-    assert feed.last is not None
-    wanted = remade(recipe, feed.last.places.tolist())
-    error = (feed.last.images.float() - wanted.images.float()).abs().max()
-    return verified("the same batch made here from the same seed", error, 1e-4)
-
-
-def _learns(train: training.Training) -> Verified:
-    """A loss that is a number: what it learns is not looked at."""
-    loss = float("nan") if train.loss is None else float(train.loss.detach())
-    return verified("a loss that is a number", loss - loss)
 
 
 def concluded(rows: Sequence[Measurement]) -> list[Measurement]:
