@@ -76,7 +76,7 @@ def test_every_phase_is_right(cpu, model, cache, phase):
 def test_short_formats_are_within_their_tolerance(cpu, model, dtype):
     result = harness.measure("generate", Generate(**model, **SMALL, phase="generate", dtype=dtype), cpu, FAST)
     assert result.verified.ok, result.verified
-    assert result.verified.tolerance == pytest.approx({"bf16": 0.0884, "fp16": 0.01105}[dtype], rel=1e-3)
+    assert result.verified.tolerance == pytest.approx({"bf16": 0.0221, "fp16": 0.00276}[dtype], rel=1e-2)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -198,6 +198,7 @@ def test_costs_by_hand():
     norms = 5 * width
     assert found.weights == found.read == 2 * (layers * layer + 50 * width + norms)  # its head is its embedding
     assert found.kv_per_token == 2 * layers * 16 * 2
+    assert set(found.prefill.by_kind) == {"gemm", "attention"}  # the head's too: one product for all texts
     assert costs.work_of_decode(found, batch, context).bytes == found.read + batch * context * found.kv_per_token
     assert found.temporary > 0
 

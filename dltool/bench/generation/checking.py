@@ -9,21 +9,21 @@ from dltool.bench import dtype_row, verified
 from dltool.bench.generation.backends import only
 from dltool.bench.generation.steps import Next, Session
 from dltool.bench.workloads.kit import relative_error
+from dltool.numerics import product_tolerance
 from dltool.results import Verified
 
-_SLACK = 8.0
-"""Both ways round after each of some ten operations of a layer, in another order."""
 _LARGEST = 0.25
 """What is further off is wrong whatever the dtype: scores of another text are off by 1.4."""
 _TIED = 10.0
 """Two tokens are as good as one another where their scores differ by less than so many tolerances of a usual score."""
 
 
-def tolerance(dtype: str, layers: int) -> float:
-    """For the scores of a model of so many layers, whose roundings add up as the square root of their number."""
-    row = dtype_row(dtype)
-    rounding = max(float(row["epsilon_out"]), float(row["epsilon_product"]))
-    return min(_LARGEST, _SLACK * rounding * math.sqrt(max(1, layers)))
+def tolerance(dtype: str, layers: int, width: int) -> float:
+    """For the scores of a model of so many layers, whose products of `width` terms are made in another order.
+
+    Each layer rounds as a product does; what the layers round adds up as the square root of their number.
+    """
+    return min(_LARGEST, product_tolerance(dtype_row(dtype), width) * math.sqrt(max(1, layers)))
 
 
 def prefill(session: Session, following: Next, most: float, room: bool) -> Verified:

@@ -77,7 +77,7 @@ class Made:
         return Prepared(first, self._verify, work=self.work, examine=lambda samples: self._examine(first, samples))
 
     def _verify(self) -> Verified:
-        tolerance = checking.tolerance(self.case.dtype, _layers(self.session.speaker))
+        tolerance = checking.tolerance(self.case.dtype, _layers(self.session.speaker), self.session.speaker.width)
         if not self.session.left:
             return Verified(reference="no step was made", error=None, tolerance=tolerance, ok=False)
         if self.case.phase == "decode":

@@ -30,14 +30,20 @@ class Speaker:
         Raises:
             CannotRun: it has no cache that is known here.
         """
-        self.module, self.keep = module.eval().requires_grad_(False), 1
+        import torch
+
+        self.module, self.keep, self._contiguous = module.eval().requires_grad_(False), 1, torch.contiguous_format
         self.like = _own_cache(module)
         self._theirs = self.like is None and _of_transformers(module)
         head = module.get_output_embeddings() if self._theirs else getattr(module, "lm_head", None)
         if head is None or (self.like is None and not self._theirs):
             raise CannotRun(f"no KV cache is known for {name}", remedy=f"Known: {', '.join(known())}; {_OTHERS}")
-        self.vocabulary = int(head.weight.shape[0])
-        head.register_forward_pre_hook(lambda _head, given: (given[0][:, -self.keep :],))
+        self.vocabulary, self.width = (int(side) for side in head.weight.shape)
+        head.register_forward_pre_hook(lambda _head, given: (self._last(given[0]),))
+
+    def _last(self, x: Any) -> Any:
+        """Copied, for torch multiplies a slice of several texts as many products, each with a copy of the head's weight."""
+        return x if x.shape[1] == self.keep else x[:, -self.keep :].clone(memory_format=self._contiguous)
 
     def scores(self, ids: Any, cache: Cache | None = None) -> Any:
         """(N, T) -> (N, keep, vocabulary): what may follow the last tokens; with a cache T are those after what it has seen."""
