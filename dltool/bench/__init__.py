@@ -35,6 +35,8 @@ class Prepared:
     verify: Callable[[], Verified]
     work: Work | None = None
     """Where it is known only once the data is there; else the workload tells."""
+    on_host: bool = False
+    """Whether the step returns only when it is done, on streams that are not torch's: then the host's clock times it."""
     examine: Callable[[Sequence[float]], ModelStep] | None = None
     """What is found out of a step of a model after it was timed; takes the samples in seconds."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dltool import units
-from dltool.bench import Prepared, Workload
+from dltool.bench import Prepared, Workload, timers
 from dltool.bench.run_state import Run, parameters
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "std::bad_alloc")
@@ -60,6 +62,8 @@ def _tried(state: Run, size: Workload) -> tuple[Workload, Prepared, float]:
     began = state.clock()
     prepared = size.prepare(state.device)
     state.prepare_s = state.clock() - began
+    if prepared.on_host:
+        state.device = replace(state.device, timer=timers.host_timer)
     state.device.timer(prepared.step, 1)  # compiling, loading and choosing an algorithm are not the work
     return size, prepared, _quickest_step(state, prepared)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -45,9 +46,7 @@ class Batches:
                 found.append((name, case))
                 continue
             self.tell(f"the largest batch of {case.label} {case.precision}")
-            with Tries(
-                workers, device, lambda batch, case=case: dataclasses.replace(case, batch=batch), longest_s=self.longest_s
-            ) as tries:
+            with Tries(workers, device, partial(_at, case), longest_s=self.longest_s) as tries:
                 search = largest(tries, most=_MOST)
             self.searches[_apart_from_batch(dataclasses.asdict(case))] = search
             top = max(1, search.largest)
@@ -77,6 +76,10 @@ class Batches:
             )
             found[last] = replace(found[last], model=replace(step, search=search, curve=drawn))
         return tuple(found)
+
+
+def _at(case: Any, batch: int) -> Any:
+    return dataclasses.replace(case, batch=batch)
 
 
 def _apart_from_batch(parameters: Mapping[str, Any]) -> str:

@@ -46,7 +46,8 @@ def prepared(torch: Any, case: Model, device: Device) -> Prepared:
         found, looked.accuracy = checking.of_outputs(formed.result(), known, case.how.tolerance)
         return found
 
-    return Prepared(formed.step, verify, Work(ops=flops.ops) if flops is not None else None, looked.figures)
+    work = Work(ops=flops.ops) if flops is not None else None
+    return Prepared(formed.step, verify, work, on_host=formed.blocks, examine=looked.figures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class _Formed:
     result: Callable[[], Any]
     """The loss or the outputs of the last step."""
     note: str = ""
+    blocks: bool = False
+    """Whether the step waits for its own end."""
 
 
 def _training(case: Model, made: Network) -> _Formed:
@@ -71,7 +74,7 @@ def _inference(case: Model, made: Network) -> _Formed:
         from dltool.bench.networks import backends
 
         built = backends.built(case.backend, made.model, made.inputs, device=made.device, precision=case.precision)
-        return _Formed(built.step, built.outputs, built.note)
+        return _Formed(built.step, built.outputs, built.note, built.blocks)
     note = making.converted(made, layout=case.layout)
     _compile(case, made)
     return _eager(case, made, made.forward, note)

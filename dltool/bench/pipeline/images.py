@@ -61,7 +61,7 @@ def _picture(chance: Generator, width: int, height: int) -> Any:
     import numpy
     from PIL import Image
 
-    total = numpy.zeros((height, width, 3), numpy.float32)
+    total: Any = numpy.zeros((height, width, 3), numpy.float32)
     across, amplitude = 2, 1.0
     while across < 2 * width:
         patches = chance.integers(0, 256, (max(2, across * height // width), across, 3), dtype=numpy.uint8)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dltool.cli.bench import learning
 from dltool.cli.bench.against import Against
 from dltool.cli.bench.running import Budget, DeviceName, How, Settings, axes_of, run
 from dltool.cli.common import DrawnOutput as Output
@@ -48,9 +49,7 @@ Precisions = Annotated[
 ]
 Samples = Annotated[
     str | None,
-    typer.Option(
-        "--batch", metavar="N,..|sweep|max", help="Samples of a step; max: as many as fit; sweep: 1, 2, 4 .. up to that."
-    ),
+    typer.Option("--batch", metavar="N,..|sweep|max", help="Samples of a step; max: as many as fit; sweep: up to that."),
 ]
 ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Images with their channels innermost.")]
 Compiled = Annotated[
@@ -70,6 +69,10 @@ GivenInput = Annotated[
 ]
 Compare = Annotated[
     list[str] | None, typer.Option("--compare", metavar="BOARD", help="Also predict the step on this board; may be repeated.")
+]
+Learns = Annotated[
+    bool,
+    typer.Option("--verify-training", help="Do not time: train on real data, and tell whether it learns as fp32 does."),
 ]
 Weights = Annotated[str | None, typer.Option("--weights", metavar="FILE", help="A checkpoint; random weights by default.")]
 
@@ -92,6 +95,7 @@ def model(
     input_: GivenInput = None,
     weights: Weights = None,
     compare: Compare = None,
+    verify_training: Learns = False,
     set_: Settings = None,
     device: DeviceName = None,
     budget: Budget = "60s",
@@ -102,6 +106,8 @@ def model(
     """
     from dltool import units
 
+    if verify_training:
+        learning.run(models or (), names(dtype) or None, device, budget, out, command="bench model --verify-training")
     searched = _searched(batch)
     given = {
         "mode": ["infer", "train"] if mode == "both" else names([mode]),

@@ -126,6 +126,8 @@ def _remarks(report: Report, page: Page) -> None:
 
 def _of_models(cases: Sequence[Measurement], page: Page) -> None:
     """Below the table: how the batch was found and what it does, predictions for other boards, and what had no memory."""
+    foretold = tuple(one for case in cases if case.model is not None for one in case.model.prediction)
+    predictions.show(foretold, page, indent=0)
     for case in cases:
         step, none = case.model, case.out_of_memory
         blocks = [
@@ -137,8 +139,6 @@ def _of_models(cases: Sequence[Measurement], page: Page) -> None:
             page.line()
             for line in block:
                 page.line(line)
-        if step is not None:
-            predictions.show(step.prediction, page, indent=0)
 
 
 def _details(case: Measurement, report: Report, page: Page) -> list[str]:
