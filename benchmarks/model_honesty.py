@@ -2,7 +2,6 @@
 """`bench model` against the plainest loop of the same step and torch.utils.benchmark, in alternation: the same figure.
 
 The loops are written out here with nothing of dltool but the model, so that a doubt about how a step is made would show too.
-Where timm is installed, its own benchmark of ResNet-18 is run in turn with ours, each in a process of its own.
 """
 
 from __future__ import annotations

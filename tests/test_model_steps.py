@@ -245,6 +245,13 @@ def test_the_last_loss_must_be_a_number() -> None:
     assert not checking.of_loss(4.0, 1.0, known).ok
 
 
+def test_the_peak_of_the_process_begins_anew() -> None:
+    torch.zeros(2**26)  # 256 MiB, gone at once
+    before = examining.resident_peak() or 0
+    examining.forget_peak(cpu_device(), torch)
+    assert (examining.resident_peak() or 0) < before - 2**27
+
+
 def test_memory_of_the_process_is_read() -> None:
     assert examining.resident() > 10**7
     assert (examining.resident_peak() or 0) >= examining.resident() * 0.5

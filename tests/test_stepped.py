@@ -10,7 +10,7 @@ from dltool.bench.networks import figures, launches
 from dltool.model_results import Flops
 from dltool.render import stepped
 from dltool.results import Measurement, Verified, Work
-from dltool.step_results import Latency, ModelStep, Part, StepMemory
+from dltool.step_results import Accuracy, Latency, ModelStep, Part, StepMemory
 
 RIGHT = Verified(reference="float64", error=0.0, tolerance=1e-3, ok=True)
 STEP = ModelStep(
@@ -62,6 +62,20 @@ def test_parts_as_shares_of_the_step() -> None:
     assert told[0] == "forward 33 %, backward 67 %; data 400 µs besides"
     assert "the GPU waited for launches 31 % of the time" in told
     assert told[-1] == "12 of 14 linear layers in int8"
+
+
+@pytest.mark.parametrize(
+    ("error", "agreeing", "said"),
+    [
+        (1e-6, 1.0, None),
+        (0.017, 0.98, "outputs 1.7 % off eager fp32, the same best class for 98 % of the samples"),
+        (0.2, None, "outputs 20 % off eager fp32"),
+    ],
+)
+def test_what_a_lower_precision_costs(error: float, agreeing: float | None, said: str | None) -> None:
+    found = Accuracy(against="eager fp32", relative_error=error, agreeing=agreeing)
+    told = stepped.always(replace(CASE, model=replace(STEP, accuracy=found)))
+    assert [text for text in told if text.startswith("outputs")] == ([said] if said else [])
 
 
 def test_details_hold_all_figures() -> None:

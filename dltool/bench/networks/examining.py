@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,15 @@ def memory(device: Device, torch: Any, before: int) -> StepMemory:
         reserved=torch.cuda.max_memory_reserved(device.name),
         process=launches.process_bytes(device),
     )
+
+
+def forget_peak(device: Device, torch: Any) -> None:
+    """Begin anew to note the most that is held: what taking the reference took is not the step's."""
+    if device.kind == "cuda":
+        torch.cuda.reset_peak_memory_stats(device.name)
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: VmHWM begins anew
 
 
 def resident_peak() -> int | None:

@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 def prepared(torch: Any, case: Model, device: Device) -> Prepared:
     """The step of a case on a device, what checks its result, and what looks into it afterwards."""
     before, began = examining.resident(), time.perf_counter()
-    if device.kind == "cuda":
-        torch.cuda.reset_peak_memory_stats(device.name)
     subject = making.subject_of(case.model, making.options_of(case.options), case.input or None)
     made = making.network(torch, subject, device, case.how, batch=case.batch, training=case.training, weights=case.weights)
     known = checking.reference(made, training=case.training)
     formed = _training(case, made) if case.training else _inference(case, made)
     build_s = time.perf_counter() - began
+    examining.forget_peak(device, torch)
     torch.manual_seed(0)
     first_s = making.first(made, formed.step)
     first_loss = float(formed.result()) if case.training else 0.0

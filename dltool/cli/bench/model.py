@@ -35,6 +35,8 @@ _OWN = (
     "compare",
 )
 """Parameters of the workload, which have options of their own or are not options of the model."""
+_PRELOAD = ("torch._dynamo", "dltool.zoo.subject", "dltool.bench.networks.preparing")
+"""The first optimizer of a process imports torch's compiler, which takes seconds: once for all cases."""
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models as `dltool models` takes them.")]
 Suite = Annotated[
     str | None,
@@ -126,7 +128,7 @@ def model(
     wanted = {name: values for name, values in given.items() if values}
     axes = {"model": _models(models, suite), **wanted}
     batches = _batches(searched, units.parse_seconds(budget), out) if searched else None
-    run("bench model", _cases(suite, searched), axes, device, budget, out, how, against, batches)
+    run("bench model", _cases(suite, searched), axes, device, budget, out, how, against, batches, _PRELOAD)
 
 
 def _searched(batch: str | None) -> str:

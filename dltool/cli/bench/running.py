@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
@@ -128,13 +128,15 @@ def run(
     how: How | None = None,
     against: Against | None = None,
     batches: Batches | None = None,
+    preload: Sequence[str] = (),
 ) -> None:
     """Measure a suite, each case in a process of its own; on Ctrl-C, show and keep what there is.
 
-    A baseline is read before anything is measured, and compared with at the end. `batches` finds those of models first.
+    A baseline is read before anything is measured, and compared with at the end. `batches` finds those of models first, and
+    `preload` names modules that every case would import besides.
     """
     from dltool import probe, redact, units
-    from dltool.bench.isolation.workers import Workers
+    from dltool.bench.isolation.workers import PRELOAD, Workers
 
     how, against = how or How(), against or Against()
     how.check(device)
@@ -142,7 +144,7 @@ def run(
     stop_as_on_ctrl_c()
     gc.enable()  # off since the start of the command, see dltool.cli
     budget_s = units.parse_seconds(budget)
-    with Workers() as workers:
+    with Workers((*PRELOAD, *preload)) as workers:
         machine = probe.read(measure_clock=True)  # while torch is imported over there
         if how.all_gpus:
             found = _on_all_gpus(suite, axes, machine, budget_s, how, workers, out)

@@ -111,11 +111,11 @@ def _remarks(report: Report, page: Page) -> None:
     if any(troubles or why or details for _, troubles, why, details in said):
         page.line()
     labels = _labels(cases)
-    wide = max(_LABEL, *(len(label) for label in labels)) if labels else _LABEL
+    wide = max([_LABEL, *(len(label) for label in labels if len(label) <= _LONGEST_LABEL)])
     for label, (_, troubles, why, details) in zip(labels, said, strict=True):
         lines = [*why, *(["; ".join(troubles)] if troubles else []), *details]
         style = "yellow" if troubles else "dim"
-        if lines and page.width < _NARROW and wide > _LABEL:  # no room for text beside labels that long
+        if lines and (len(label) > _LONGEST_LABEL or (page.width < _NARROW and wide > _LABEL)):  # no room for text beside it
             page.line(label, style=style)
             for line in lines:
                 page.line(line, indent=2)
@@ -151,10 +151,7 @@ def _details(case: Measurement, report: Report, page: Page) -> list[str]:
 def _labels(cases: Sequence[Measurement]) -> list[str]:
     """The names of the cases, with their sizes where one name stands for several."""
     names = [name(case) for case in cases]
-    return [
-        (found if names.count(found) == 1 else f"{found} {size(case)}")[:_LONGEST_LABEL]
-        for found, case in zip(names, cases, strict=True)
-    ]
+    return [found if names.count(found) == 1 else f"{found} {size(case)}" for found, case in zip(names, cases, strict=True)]
 
 
 def _seen(cases: tuple[Measurement, ...], page: Page) -> None:
