@@ -11,7 +11,7 @@ import torch
 from bench_cpu import FAST, cpu_device
 from own_models import good
 
-from dltool.bench import harness
+from dltool.bench import harness, resident
 from dltool.bench.isolation import runs
 from dltool.bench.isolation.workers import Workers
 from dltool.bench.networks import checking, examining, making
@@ -247,11 +247,11 @@ def test_the_last_loss_must_be_a_number() -> None:
 
 def test_the_peak_of_the_process_begins_anew() -> None:
     torch.zeros(2**26)  # 256 MiB, gone at once
-    before = examining.resident_peak() or 0
+    before = resident.peak() or 0
     examining.forget_peak(cpu_device(), torch)
-    assert (examining.resident_peak() or 0) < before - 2**27
+    assert (resident.peak() or 0) < before - 2**27
 
 
 def test_memory_of_the_process_is_read() -> None:
-    assert examining.resident() > 10**7
-    assert (examining.resident_peak() or 0) >= examining.resident() * 0.5
+    assert (resident.now() or 0) > 10**7
+    assert (resident.peak() or 0) >= (resident.now() or 0) * 0.5

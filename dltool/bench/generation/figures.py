@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dltool.bench import resident
 from dltool.bench.devices import Device, Step
 from dltool.bench.generation.costs import Costs
 from dltool.bench.percentiles import percentile
@@ -42,8 +43,8 @@ class Told:
     costs: Costs
     cache_bytes: int
     build_s: float
-    resident: int
-    """Bytes that the process held at most before the model was made."""
+    resident: int | None
+    """Bytes that the process held before the model was made."""
 
 
 def figures(told: Told, samples: Sequence[float], first_s: float | None, parts: tuple[Part, ...] = ()) -> ModelStep:
@@ -155,17 +156,10 @@ def part_times(device: Device, prefill: Step, decode: Step, new: int) -> tuple[P
     return (Part(name="prefill", seconds=ttft), Part(name="decode", seconds=tpot * (new - 1)))
 
 
-def resident_bytes() -> int:
-    """The most that this process held at once. Linux counts in KiB."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def _memory(told: Told) -> StepMemory:
     foreseen = told.costs.weights + told.cache_bytes + told.costs.temporary
     if told.device.kind != "cuda":
-        return StepMemory(process=max(0, resident_bytes() - told.resident), foreseen=foreseen)
+        return StepMemory(process=resident.beyond(told.resident), foreseen=foreseen)
     import torch
 
     most = {"allocated": torch.cuda.max_memory_allocated(told.device.name),

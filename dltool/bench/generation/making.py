@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dltool.bench import Prepared, dtype_row
+from dltool.bench import Prepared, dtype_row, resident
 from dltool.bench.devices import Device, Step
 from dltool.bench.generation import backends, checking, costs, figures, speakers
 from dltool.bench.generation.costs import Costs
@@ -60,7 +60,7 @@ class Made:
     counted: Flops | None
     work: Work
     build_s: float
-    resident: int
+    resident: int | None
     most: int | None
     """Positions of the model."""
 
@@ -116,7 +116,7 @@ def make(torch: Any, case: Generate, device: Device) -> Made:
     found = speakers.subject(case.name, options)
     dtype = getattr(torch, dtype_row(case.dtype)["torch"])
     cost, counted, work, most = _foreseen(torch, case, device, found, dtype, options)
-    resident, began = figures.resident_bytes(), time.perf_counter()
+    held, began = resident.now(), time.perf_counter()
     figures.forget_peaks(torch, device)
     speaker = Speaker(speakers.made(torch, found, case.name, device.name, dtype), case.name)
     build_s = time.perf_counter() - began
@@ -126,7 +126,7 @@ def make(torch: Any, case: Generate, device: Device) -> Made:
     session = Session(torch, speaker, cache, ids.to(device.name), case.sdpa)
     _refuse_backend(session, case)
     plain_or_not = following(session, case.compile, graph=case.graph == "yes")
-    return Made(case, device, session, plain_or_not, cost, counted, work, build_s, resident, most)
+    return Made(case, device, session, plain_or_not, cost, counted, work, build_s, held, most)
 
 
 def _foreseen(

@@ -59,7 +59,7 @@ def train(trial: Trial, lesson: Lesson, way: Way, device: str, seed: int, *, dea
     import torch
 
     course = Course(seed)
-    model = fresh(trial, lesson, seed).to(device, getattr(torch, way.weights))
+    model = fresh(trial, lesson, seed).to(device, getattr(torch, way.precision.weights))
     pupil = _Pupil(trial, way, model, device)
     order = torch.Generator().manual_seed(seed)
     for epoch in range(trial.epochs):
@@ -107,10 +107,10 @@ class _Pupil:
 
         self._trial, self._way, self._model, self._device = trial, way, model, device
         self._kind = device.partition(":")[0]
-        self._dtype = getattr(torch, way.weights)
+        self._dtype = getattr(torch, way.precision.weights)
         self._loss = task(entry(trial.model).task).loss
         self._optimizer = optimizer(trial, model)
-        self._scaler = torch.amp.GradScaler(self._kind, enabled=way.scaled)
+        self._scaler = torch.amp.GradScaler(self._kind, enabled=way.precision.scaled)
         self.left_out = 0
 
     def step(self, batch: Any) -> Any:
@@ -140,7 +140,7 @@ class _Pupil:
 
         batch = next(iter(lesson.batches(self._trial.batch, torch.Generator().manual_seed(seed)))).to("cpu", torch.bfloat16)
         moved = batch.to(self._device, self._dtype)
-        scale = self._scaler.get_scale() if self._way.scaled else 1.0
+        scale = self._scaler.get_scale() if self._way.precision.scaled else 1.0
         twin = copy.deepcopy(self._model).to(torch.bfloat16).to(self._dtype)
         clean = fresh(self._trial, lesson, seed)
         clean.load_state_dict(twin.state_dict())

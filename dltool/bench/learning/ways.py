@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dltool.bench.devices import Device, import_torch
+from dltool.bench.networks.precision import PRECISIONS, Precision, autocast
 from dltool.errors import CannotRun, unknown_name
 
 
@@ -18,15 +19,14 @@ class Way:
     name: str
     epsilon: float
     """Relative spacing of the numbers that are multiplied."""
-    weights: str = "float32"
-    """torch's type of weights and inputs."""
-    autocast: str | None = None
-    """torch's type that autocast takes for products; None: no autocast."""
-    scaled: bool = False
-    """Whether the loss is scaled, and steps whose gradients overflow are left out (torch.amp.GradScaler)."""
     products: str = "highest"
     """torch.set_float32_matmul_precision: "high" lets a GPU round factors to TF32."""
     needs_cuda: bool = False
+
+    @property
+    def precision(self) -> Precision:
+        """What weights, products and losses take, as in `bench model`."""
+        return PRECISIONS[self.name]
 
     @contextlib.contextmanager
     def arithmetic(self) -> Iterator[None]:
@@ -47,10 +47,7 @@ class Way:
 
     def cast(self, kind: str) -> Any:
         """Round the forward and the loss, on a device of this kind."""
-        torch = import_torch()
-        if self.autocast is None:
-            return contextlib.nullcontext()
-        return torch.autocast(kind, dtype=getattr(torch, self.autocast))
+        return autocast(import_torch(), self.precision, kind)
 
     def check(self, device: Device) -> None:
         """Refuse what a device lacks.
@@ -68,9 +65,9 @@ WAYS = {
     for way in (
         Way("fp32", epsilon=2**-23),
         Way("tf32", epsilon=2**-10, products="high", needs_cuda=True),
-        Way("amp-bf16", epsilon=2**-7, autocast="bfloat16"),
-        Way("amp-fp16", epsilon=2**-10, autocast="float16", scaled=True),
-        Way("bf16", epsilon=2**-7, weights="bfloat16"),
+        Way("amp-bf16", epsilon=2**-7),
+        Way("amp-fp16", epsilon=2**-10),
+        Way("bf16", epsilon=2**-7),
     )
 }
 """fp16 weights without loss scaling are not among them: nobody trains so, as their gradients vanish."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from dltool.bench import resident
 from dltool.bench.devices import Device, Step
 from dltool.bench.networks import figures, launches, parts
 from dltool.bench.networks.making import Network
@@ -41,7 +40,7 @@ class Examined:
     batch: int
     flops: Flops | None
     peak: tuple[float, str] | None
-    before_bytes: int
+    before_bytes: int | None
     first_step_s: float
     build_s: float
     accuracy: Accuracy | None = None
@@ -116,11 +115,10 @@ def single_steps(made: Network, step: Step, most_s: float) -> list[float]:
     return found
 
 
-def memory(device: Device, torch: Any, before: int) -> StepMemory:
+def memory(device: Device, torch: Any, before: int | None) -> StepMemory:
     """The most that was held so far."""
     if device.kind != "cuda":
-        peak = resident_peak()
-        return StepMemory(process=None if peak is None else max(0, peak - before))
+        return StepMemory(process=resident.beyond(before))
     return StepMemory(
         allocated=torch.cuda.max_memory_allocated(device.name),
         reserved=torch.cuda.max_memory_reserved(device.name),
@@ -132,27 +130,8 @@ def forget_peak(device: Device, torch: Any) -> None:
     """Begin anew to note the most that is held: what taking the reference took is not the step's."""
     if device.kind == "cuda":
         torch.cuda.reset_peak_memory_stats(device.name)
-        return
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: VmHWM begins anew
-
-
-def resident_peak() -> int | None:
-    """Bytes of memory that this process held at most; Linux alone tells."""
-    return _status("VmHWM")
-
-
-def resident() -> int:
-    """Bytes that this process holds now; 0 where the system does not tell."""
-    return _status("VmRSS") or 0
-
-
-def _status(name: str) -> int | None:
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
-    except (OSError, ValueError):
-        return None
+    else:
+        resident.forget_peak()
 
 
 def operations(subject: Subject, batch: int, *, training: bool) -> Flops | None:

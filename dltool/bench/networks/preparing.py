@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dltool import catalog
-from dltool.bench import Prepared
+from dltool.bench import Prepared, resident
 from dltool.bench.devices import Device, Step
 from dltool.bench.networks import checking, examining, graphs, making
 from dltool.bench.networks.making import Network
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def prepared(torch: Any, case: Model, device: Device) -> Prepared:
     """The step of a case on a device, what checks its result, and what looks into it afterwards."""
-    before, began = examining.resident(), time.perf_counter()
+    before, began = resident.now(), time.perf_counter()
     subject = making.subject_of(case.model, making.options_of(case.options), case.input or None)
     made = making.network(torch, subject, device, case.how, batch=case.batch, training=case.training, weights=case.weights)
     known = checking.reference(made, training=case.training)

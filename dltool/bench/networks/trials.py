@@ -10,9 +10,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-from dltool.bench import Workload
+from dltool.bench import Workload, resident
 from dltool.bench.devices import Device, import_torch
 from dltool.bench.harness import CANNOT, own_precision
 from dltool.bench.isolation import memory
@@ -127,7 +126,7 @@ def try_here(workload: Workload, device: Device, most: int | None, longest_s: fl
     """What the child does; everything that was allocated is let go of in the end."""
     if device.kind == "cpu" and most is not None:
         memory.refuse_beyond(most)
-    before = _resident("VmRSS")
+    before = resident.now()
     try:
         with own_precision(device):
             took = _stepped(workload, device)
@@ -181,14 +180,4 @@ def _peak(device: Device, before: int | None) -> int | None:
     """Bytes that were held at most: by torch's allocator on a GPU, by the process beyond its start on a CPU."""
     if device.kind == "cuda":
         return int(import_torch().cuda.max_memory_allocated(device.name))
-    after = _resident("VmHWM")
-    return None if after is None or before is None else max(0, after - before)
-
-
-def _resident(name: str) -> int | None:
-    """VmRSS or VmHWM of this process in bytes; None where the system does not tell (anywhere but on Linux)."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
-    except (OSError, ValueError):
-        return None
+    return resident.beyond(before)
