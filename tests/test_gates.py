@@ -115,9 +115,10 @@ class TestLimit:
         assert (row.verdict, row.gate) == (Verdict.SLOWER, Gate.BROKEN)
 
     def test_the_words_of_the_harness_are_understood(self):
-        state = SimpleNamespace(device=SimpleNamespace(threads=2), warnings=[])
-        sampling._notice_neighbours(state, 1.0, 1.0)
-        assert noise.disturbed(case(warnings=tuple(state.warnings)))
+        for threads in (1, 2):
+            state = SimpleNamespace(warnings=[])
+            sampling._notice_neighbours(state, 1.0, 0.5 * threads, threads)
+            assert noise.disturbed(case(warnings=tuple(state.warnings)))
         seen = (Conditions(other_processes=1), Conditions(other_processes=2, other_names=("x",)), Conditions(steal=0.5))
         for conditions in seen:
             assert noise.disturbed(case(warnings=tuple(harness._doubts(conditions, None))))
