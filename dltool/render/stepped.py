@@ -56,10 +56,10 @@ def always(case: Measurement) -> list[str]:
     step = case.model
     if step is None:
         return []
-    told = [_parts(step)] if step.parts else []
+    told = [_parts(step)] if len(step.parts) > 1 else []
     if step.launch_share is not None and step.launch_share > 0.05:
         told.append(f"the GPU waited for launches {percent(step.launch_share)} of the time")
-    return [*filter(None, [*told, _accuracy(step)]), *step.notes]
+    return [*filter(None, [*told, _accuracy(step)]), *(note for note in step.notes if note not in case.explained)]
 
 
 def _accuracy(step: ModelStep) -> str:
