@@ -67,6 +67,7 @@ def test_a_sweep_ends_with_its_curve() -> None:
     assert (last.model.curve.knee, [point.batch for point in last.model.curve.points]) == (2, [1, 2, 4])
     text = FORMATS.get("text")(Report(measurements=(first, last)), Style(width=100))
     assert "knee" in text
+    assert "| knee" in FORMATS.get("markdown")(Report(measurements=(first, last)), Style())
 
 
 def test_rows_that_did_not_run_are_no_points() -> None:
@@ -91,6 +92,7 @@ def test_a_batch_that_finds_no_memory_is_explained() -> None:
     assert told.held[0].name in ("activations", "inputs", "temporary")
     text = FORMATS.get("text")(Report(measurements=(found,)), Style(width=100))
     assert told.changes[0].what in text
+    assert told.changes[0].what in FORMATS.get("markdown")(Report(measurements=(found,)), Style())
 
 
 def test_the_step_is_predicted_for_other_boards() -> None:
@@ -100,6 +102,7 @@ def test_the_step_is_predicted_for_other_boards() -> None:
     assert found.model is not None
     assert [one.board for one in found.model.prediction] == ["A100 SXM4 80GB", "H100 SXM5 80GB"]
     assert all(one.throughput and one.error is not None for one in found.model.prediction)
+    assert "predicted, not measured" in FORMATS.get("markdown")(Report(measurements=(found,)), Style())
 
 
 def test_what_cannot_be_predicted_is_said() -> None:

@@ -113,7 +113,7 @@ def gpus(finding: Finding) -> str:
 
 def case_name(measurement: Measurement) -> str:
     """The workload with its parameters: "gemm m=256 n=256 k=256 dtype=fp32 on cpu"."""
-    params = "".join(f" {key}={value}" for key, value in measurement.params.items())
+    params = "".join(f" {key}={value}" for key, value in measurement.params.items() if value != "")
     return one_line(f"{measurement.workload}{params} on {measurement.device}")
 
 

@@ -6,7 +6,7 @@ Whatever a fact contains, it stays text: it makes no heading, no link, no HTML, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from dltool.catalog import Board
 from dltool.differences import Comparison, Selftest
@@ -47,6 +47,7 @@ _CODE = re.compile(r"(?<!`)`([^`|\\ ](?:[^`|\\]*[^`|\\ ])?)`(?!`)")
 _MARKS = re.compile(r"[*\[\]~$]|#$|(?<![^\W_])_|_(?![^\W_])")
 _START = re.compile(r"^(?:[#+=:-]|\d+(?=[.)](?:\s|$)))")
 _MENTION = re.compile(r"@(?=\w)")
+_UNWRAPPED = 10**6
 _CELL = 300
 _VALUE = 500
 _TEXT = 4000
@@ -319,7 +320,25 @@ def _measurements(measurements: Sequence[Measurement]) -> list[str]:
         )
         for case in measurements
     ]
-    return ["### Measurements", table(head, rows, right=(1, 2, 3, 5, 6, 7))]
+    return ["### Measurements", table(head, rows, right=(1, 2, 3, 5, 6, 7)), *_of_models(measurements)]
+
+
+def _of_models(measurements: Sequence[Measurement]) -> Iterator[str]:
+    """Below the table: predictions for other boards, how a batch was found and what it does, and what had no memory."""
+    from dltool.render.terminal import batches, curve, out_of_memory  # the curve is made of tables as they are made here
+
+    steps = [(case, case.model) for case in measurements if case.model is not None]
+    if found := [one for _, step in steps for one in step.prediction]:
+        yield table(predictions.head(found), map(predictions.row, found), right=(1, 2))
+        yield text("; ".join([*predictions.marks(found), *predictions.assumptions(found)]))
+    for case, step in steps:
+        if step.search is not None:
+            yield text(f"{case_name(case)}: {' '.join(batches.lines(step.search, _UNWRAPPED))}")
+        if step.curve is not None:
+            yield curve.markdown(step.curve)
+    for case in measurements:
+        if case.out_of_memory is not None:
+            yield "  \n".join(text(line) for line in out_of_memory.lines(case.out_of_memory, _UNWRAPPED))
 
 
 def _learning(cases: Sequence[Measurement]) -> list[str]:
