@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from isolated_cases import DEVICE, Deadly
 
 from dltool.bench import harness
 from dltool.bench.isolation import memory, runs
-from dltool.bench.isolation.workers import Died, Interrupted, Workers
+from dltool.bench.isolation.workers import Died, Workers
 from dltool.bench.plan import Plan
 from dltool.errors import CannotRun
 
@@ -112,15 +111,18 @@ def test_what_libraries_print_does_not_reach_stdout(workers, capfd):
     assert capfd.readouterr().out == ""
 
 
-@pytest.mark.parametrize("function", [isolated_cases.sleep, isolated_cases.spin_ignoring_everything])
-def test_ctrl_c_ends_the_child_whatever_it_does(workers, function, monkeypatch):
-    monkeypatch.setattr("dltool.bench.isolation.workers._GRACE_S", 0.3)
-    arguments = (60.0,) if function is isolated_cases.sleep else ()
-    child = workers.make_child()  # before the clock runs: on a busy machine it takes longer than the wait below
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(Interrupted):
-        workers.call(function, *arguments, timeout_s=30, child=child)
-    assert workers.call(isolated_cases.double, 1, timeout_s=10) == 2
+@pytest.mark.parametrize(
+    "what",
+    [
+        "ends_one_that_sleeps",
+        "ends_one_that_ignores_everything",
+        "keeps_what_the_child_has",
+        "is_told_of_a_machine_that_runs_out",
+    ],
+)
+def test_a_fresh_process(what):
+    ended = subprocess.run([sys.executable, str(TESTS / "fresh_process.py"), what], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_a_server_that_was_killed_is_replaced():
@@ -192,14 +194,6 @@ class TestRuns:
         kept.end()
         assert len(made) == 2
 
-    def test_ctrl_c_keeps_what_the_child_has(self, workers):
-        plan = Plan(sampling_s=30.0, warmup_s=0.05, cap_s=60.0)
-        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-        with pytest.raises(harness.Interrupted) as stop:
-            list(runs.run([("one", Deadly(size=1))], DEVICE, plan, workers))
-        assert stop.value.partial.median_s > 0.001
-        assert any("interrupted" in warning for warning in stop.value.partial.warnings)
-
 
 class TestMemory:
     def test_available_is_the_less_of_machine_and_group(self, tmp_path):
@@ -218,11 +212,3 @@ class TestMemory:
         assert memory.available_bytes(tmp_path, tmp_path) is None
         assert memory.limit(None) is None
         assert memory.held_bytes(2**30) is None
-
-    def test_a_machine_that_runs_out(self):
-        look = memory.watcher(os.getpid(), 2**50, available=lambda: 2**20)
-        assert look() is None  # nothing of it is this process's doing
-        taken = os.urandom(2**26)  # more than any allocator keeps by
-        assert "left the machine only 1 MiB" in look()
-        del taken
-        assert memory.watcher(os.getpid(), 2**50, available=lambda: 2**40)() is None
