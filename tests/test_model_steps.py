@@ -103,7 +103,9 @@ def test_a_model_that_is_compiled_gives_the_same() -> None:
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_other_backends_give_the_same(backend: str) -> None:
-    found = own("good", backend=backend)
+    case = Model(model=f"{OWN}:good", input="float:N,8", batch=2, backend=backend)
+    with Workers() as workers:
+        (found,) = runs.run([("model", case)], cpu_device(), FAST, workers)
     assert found.not_run is None, found.not_run
     assert found.verified is not None
     assert found.verified.ok
